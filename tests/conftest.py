@@ -1,0 +1,9 @@
+"""Settings that every test shares, set before any test imports torch."""
+
+import os
+
+# One thread per process: the runner starts several, and results must not depend on the machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "agg")
+# Tests never reach for a network: these make the libraries say so at once.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
