@@ -1,0 +1,215 @@
+"""Text from a trained model, one token at a time."""
+
+import contextlib
+import math
+from collections.abc import Collection, Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from course_pkg.gpt import GPT
+
+
+def next_token_probabilities(
+    logits: Float[Tensor, "batch vocab"],
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Float[Tensor, "batch vocab"]:
+    """The distribution from which the next token is drawn.
+
+    In this order: divide the logits by ``temperature`` and take the softmax; keep the ``top_k``
+    most probable tokens; of those keep the shortest list, most probable first, that holds at
+    least ``top_p`` of their probability (nucleus sampling, Holtzman et al. 2020, section 3.1);
+    scale what is left to a sum of 1. Of equally probable tokens the lower id comes first.
+
+    Args:
+        logits: (B, V), a score for each possible next token; -inf excludes a token.
+        temperature: below 1 sharpens the distribution, above 1 flattens it; at 0 all of the
+            probability goes to the most probable token.
+        top_k: how many tokens can be drawn; ``None``, or more than V, is all of them.
+        top_p: how much of the probability can be drawn, in (0, 1]; ``None`` is all of it.
+
+    Returns:
+        (B, V), each row with a sum of 1; float32, or float64 for float64 logits.
+
+    Raises:
+        ValueError: an argument is not allowed, or a row of logits has no finite maximum.
+    """
+    _require_sampling(temperature, top_k, top_p)
+    if logits.ndim != 2 or logits.shape[1] == 0:
+        raise ValueError(f"logits has shape {tuple(logits.shape)}: it must be (batch, vocab).")
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    maximum = logits.amax(dim=-1, keepdim=True)  # (B, V) -> (B, 1), NaN where the row has one
+    if not torch.isfinite(maximum).all():
+        raise ValueError(
+            "logits holds NaN or +inf, or a row of -inf only: it has no finite maximum."
+        )
+    if temperature == 0:
+        # argmax promises no order among equal values; of a running count the first 1 is the first.
+        first = ((logits == maximum).cumsum(dim=-1) == 1) & (logits == maximum)
+        return first.to(logits.dtype)
+    # The maximum becomes 0 and the divisor stays a normal number: a tiny temperature gives no NaN.
+    divisor = max(temperature, torch.finfo(logits.dtype).tiny)
+    probabilities = torch.softmax((logits - maximum) / divisor, dim=-1)
+    if top_k is None and top_p is None:
+        return probabilities
+    ranked, ids = probabilities.sort(dim=-1, descending=True, stable=True)  # (B, V), (B, V)
+    if top_k is not None:
+        ranked[:, top_k:] = 0.0
+    if top_p is not None and top_p < 1:
+        ahead = ranked.cumsum(dim=-1) - ranked  # what the more probable tokens hold together
+        enough = ahead >= top_p * ranked.sum(dim=-1, keepdim=True)
+        enough[:, 0] = False  # a top_p that rounds to 0 still keeps one token
+        ranked[enough] = 0.0
+    ranked /= ranked.sum(dim=-1, keepdim=True)
+    return torch.zeros_like(ranked).scatter(-1, ids, ranked)  # back to the order of the ids
+
+
+def generate(
+    model: GPT,
+    ids: Int[Tensor, "batch tokens"],
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    stop_ids: Collection[int] = (),
+    generator: torch.Generator | None = None,
+) -> Int[Tensor, "batch tokens_and_new"]:
+    """Continue each sequence of a batch by up to ``max_new_tokens`` tokens.
+
+    Args:
+        model: any module from (B, T) ids to (B, T, V) logits with a ``GPTConfig`` as ``config``.
+            It runs in eval mode and without gradients, and is left in the mode it was in.
+        ids: (B, T), the prompts. The model sees the last ``context_length`` tokens.
+        max_new_tokens: the most tokens to add.
+        temperature: see ``next_token_probabilities``; 0 always takes the most probable token.
+        top_k: see ``next_token_probabilities``.
+        top_p: see ``next_token_probabilities``.
+        stop_ids: ids that end a sequence. They count where they are generated, not in a prompt.
+        generator: the source of all randomness, on any device: tokens are drawn on its own.
+            ``None`` is PyTorch's global generator.
+
+    Returns:
+        (B, T + new): the prompts and what follows them, ``max_new_tokens`` tokens or fewer when
+        every sequence has stopped. A sequence that stopped before others repeats its stop id.
+
+    Raises:
+        ValueError: an argument is not allowed.
+    """
+    new = stream(model, ids, max_new_tokens, temperature, top_k, top_p, stop_ids, generator)
+    return torch.cat([ids, *(tokens.unsqueeze(1).to(ids.dtype) for tokens in new)], dim=1)
+
+
+def stream(
+    model: GPT,
+    ids: Int[Tensor, "batch tokens"],
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    stop_ids: Collection[int] = (),
+    generator: torch.Generator | None = None,
+) -> Iterator[Int[Tensor, "batch"]]:
+    """``generate``, giving each (B,) column of new tokens as soon as it is there.
+
+    Takes ``generate``'s arguments and raises its errors at once, not at the first token. The
+    model keeps its mode between two tokens.
+    """
+    _require_sampling(temperature, top_k, top_p)
+    _require_prompt(ids, model.config.vocab_size)
+    if not _is_whole(max_new_tokens) or max_new_tokens < 0:
+        raise ValueError(
+            f"max_new_tokens={max_new_tokens!r} is not allowed: it must be a whole number of at "
+            "least 0."
+        )
+    for stop_id in stop_ids:
+        if not _is_whole(stop_id) or not 0 <= stop_id < model.config.vocab_size:
+            raise ValueError(
+                f"stop_ids holds {stop_id!r}: ids must be in [0, vocab_size="
+                f"{model.config.vocab_size})."
+            )
+    return _stream(model, ids, max_new_tokens, temperature, top_k, top_p, stop_ids, generator)
+
+
+def _stream(
+    model: GPT,
+    ids: Tensor,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    stop_ids: Collection[int],
+    generator: torch.Generator | None,
+) -> Iterator[Tensor]:
+    stops = torch.tensor(sorted(stop_ids), dtype=torch.long, device=ids.device)
+    stopped = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
+    tokens = ids[:, -1].long()
+    ids = ids.long()
+    for _ in range(max_new_tokens):
+        # Per token, because a consumer's own code runs at each yield.
+        with torch.no_grad(), _eval_mode(model):
+            logits = model(ids[:, -model.config.context_length :])[:, -1]  # (B, T, V) -> (B, V)
+        probabilities = next_token_probabilities(logits.detach(), temperature, top_k, top_p)
+        drawn = _draw(probabilities, temperature, generator)  # (B, V) -> (B,)
+        tokens = torch.where(stopped, tokens, drawn)
+        stopped = stopped | torch.isin(tokens, stops)
+        ids = torch.cat([ids, tokens.unsqueeze(1)], dim=1)  # (B, T) -> (B, T + 1)
+        yield tokens
+        if stopped.all():
+            return
+
+
+def _draw(probabilities: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
+    if temperature == 0:
+        return probabilities.argmax(dim=-1)  # (B, V) -> (B,), and no random number is used up
+    device = probabilities.device if generator is None else generator.device
+    drawn = torch.multinomial(probabilities.to(device), num_samples=1, generator=generator)
+    return drawn.squeeze(1).to(probabilities.device)  # (B, 1) -> (B,)
+
+
+@contextlib.contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode for every submodule, and then each one's own mode again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _require_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    if not (_is_number(temperature) and 0 <= temperature < math.inf):
+        raise ValueError(
+            f"temperature={temperature!r} is not allowed: it must be a finite number of at least 0."
+        )
+    if top_k is not None and not (_is_whole(top_k) and top_k >= 1):
+        raise ValueError(
+            f"top_k={top_k!r} is not allowed: it must be None or a whole number of at least 1."
+        )
+    if top_p is not None and not (_is_number(top_p) and 0 < top_p <= 1):
+        raise ValueError(f"top_p={top_p!r} is not allowed: it must be None or a number in (0, 1].")
+
+
+def _require_prompt(ids: Tensor, vocab_size: int) -> None:
+    if ids.ndim != 2 or ids.is_floating_point() or ids.numel() == 0:
+        raise ValueError(
+            f"ids has shape {tuple(ids.shape)} and dtype {ids.dtype}: it must be a (batch, tokens) "
+            "tensor of whole numbers with at least one token to start from."
+        )
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= vocab_size:
+        raise ValueError(
+            f"ids holds {low if low < 0 else high}: ids must be in [0, vocab_size={vocab_size})."
+        )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
