@@ -1,0 +1,681 @@
+"""The engine behind ``check("03.split_heads", split_heads)``.
+
+An exercise is a declaration; the engine runs the learner's answer, judges what came back, and
+says in words what does not hold. Running and judging are separate functions with plain data
+between them (``run`` -> ``Recording`` -> ``judge`` -> ``Report``): only ``run`` touches the
+learner's code.
+
+How a chapter module is written. ``course_pkg/checks/ch03.py`` holds the exercises whose ids begin
+with ``03.`` in one tuple, ``EXERCISES``, in the order of the notebook. One, complete::
+
+    import torch
+    from torch import Tensor
+
+    from course_pkg.checks.compare import expect
+    from course_pkg.checks.engine import Exercise, Misconception, Property
+
+
+    def split_heads(x: Tensor, num_heads: int) -> Tensor:        # the reference: it is right, and
+        B, T, D = x.shape                                        # its signature is the expected one
+        return x.view(B, T, num_heads, D // num_heads).transpose(1, 2)
+
+
+    def _view_only(x: Tensor, num_heads: int) -> Tensor:         # what people really write
+        B, T, D = x.shape
+        return x.view(B, num_heads, T, D // num_heads)
+
+
+    def _inputs(generator: torch.Generator) -> list[tuple]:      # each tuple is one call
+        return [
+            (torch.randn(2, 5, 8, generator=generator), 4),
+            (torch.randn(1, 1, 6, generator=generator), 1),
+        ]
+
+
+    def _seen_by_token(split_heads, x, num_heads):               # observe: calls the answer and
+        moved = x.clone()                                        # returns plain data
+        moved[:, 0] += 1.0
+        return split_heads(x, num_heads), split_heads(moved, num_heads)
+
+
+    def _only_token_0_moves(seen, x, num_heads):                 # judge: gets that data and the
+        before, after = seen                                     # same inputs, raises Failed
+        changed = (before != after).any(dim=(0, 1, 3)).tolist()
+        expect(not any(changed[1:]), f"tokens that changed: {changed}")
+
+
+    EXERCISES = (
+        Exercise(
+            id="03.split_heads",
+            title="Split the features into heads",
+            kind="implement",
+            points=2,
+            difficulty=1,
+            section="3.2",
+            reference=split_heads,
+            cases=_inputs,
+            properties=(
+                Property("values", "Each head gets its own slice of every token's features."),
+                Property(
+                    "tokens",
+                    "A token's features stay with the token.",
+                    observe=_seen_by_token,
+                    judge=_only_token_0_moves,
+                ),
+            ),
+            hints=("Write down the shape that you have and the shape that you want.",),
+            misconceptions=(
+                Misconception(
+                    "view without transpose",
+                    "The view reads the numbers in memory order, so a head mixes several tokens.",
+                    _view_only,
+                ),
+            ),
+        ),
+    )
+
+The rules:
+
+- A ``Property`` without ``judge`` demands what the reference gives: ``observe`` runs on the
+  reference too, and both results are compared (``compare.difference``: shapes, kinds, the first
+  differing position; right by another dtype, container or order of operations is right). Without
+  ``observe`` it is the call ``answer(*inputs)``. List the property that compares values first.
+- ``observe(answer, *inputs)`` is the only place that calls the answer. It returns plain data:
+  tensors, numbers, strings, tuples, lists, dictionaries. It may call the answer often, build a
+  module, run ``backward`` and return gradients. For a class, build it there, and call
+  ``fill_parameters(module)`` so that a right module has the reference's weights.
+- ``judge(seen, *inputs)`` never calls the answer. It uses ``expect(condition, message)`` and
+  ``expect_close(got, expected, what)``; a message says what was seen, without "wrong".
+- ``cases(generator)`` makes the inputs afresh from the generator alone: the same seed gives the
+  same inputs. For text: ``random.Random(generator.initial_seed())``. A property may have ``cases``
+  of its own. Make every case tell right from wrong: sizes that differ from each other, no zeros.
+- The engine seeds and restores every global generator, so an answer may use dropout.
+- Where the answer is a value (most ``predict`` exercises) ``reference`` is the value, computed and
+  not typed wherever it can be, ``cases`` is left out, one ``Property`` without ``observe`` and
+  ``judge`` is enough (give it ``tolerance=0.05`` where 5 % off is near enough), and the
+  misconceptions are wrong values. The learner hands in the value, or a function without
+  parameters that returns it, so that its stub can raise ``NotImplementedError`` as any other;
+  ``None`` and ``...`` mean "not started".
+- A misconception differs from the reference on the exercise's own cases, and no two give the same.
+- Points are a whole number, difficulty is 1 to 3, ``section`` is the book's section that answers
+  the exercise.
+"""
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import importlib
+import inspect
+import io
+import linecache
+import pkgutil
+import random
+import re
+import sysconfig
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import nn
+
+from course_pkg.checks.compare import Failed, Opaque, difference, plain, show, show_inputs
+from course_pkg.errors import unknown_name
+
+Kind = Literal["implement", "predict", "debug", "explore"]
+Inputs = tuple[Any, ...]
+
+SEED = 20240229  # of the learner's own check; whoever wants fresh inputs passes another
+_PRINTED_LIMIT = 2000
+
+
+def call(answer: Callable[..., Any], *inputs: Any) -> Any:
+    """The plainest observation: what the answer returns."""
+    return answer(*inputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Property:
+    """Something that a right answer does.
+
+    Attributes:
+        name: one or two words, unique in the exercise.
+        statement: one sentence that a learner can read.
+        observe: ``observe(answer, *inputs)`` runs the answer and returns plain data.
+        judge: ``judge(seen, *inputs)`` raises ``Failed`` if that data does not show the property;
+            ``None`` compares it with what the reference shows.
+        cases: inputs for this property alone; ``None`` takes the exercise's.
+        tolerance: how far a value may be off, as a fraction of the largest expected one; ``None``
+            follows the dtype.
+    """
+
+    name: str
+    statement: str
+    observe: Callable[..., Any] = call
+    judge: Callable[..., None] | None = None
+    cases: Callable[[torch.Generator], list[Inputs]] | None = None
+    tolerance: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Misconception:
+    """A wrong answer that people really give, with a diagnosis in plain words.
+
+    ``answer`` is what they write: a function, a class or a value, as the exercise asks for.
+    ``section`` is the book's section that clears it up, if it is not the exercise's own.
+    """
+
+    name: str
+    diagnosis: str
+    answer: Any
+    section: str | None = None
+
+
+def _no_inputs(generator: torch.Generator) -> list[Inputs]:
+    return [()]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Exercise:
+    """What an exercise asks for. See the module's docstring for how one is written.
+
+    Misconceptions are listed in order of likelihood, hints from the faintest to the plainest.
+
+    Raises:
+        ValueError: a field is not allowed; the message names it.
+    """
+
+    id: str
+    title: str
+    kind: Kind
+    points: int
+    difficulty: int
+    section: str
+    reference: Any
+    properties: tuple[Property, ...]
+    cases: Callable[[torch.Generator], list[Inputs]] = _no_inputs
+    hints: tuple[str, ...] = ()
+    misconceptions: tuple[Misconception, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\d\d\.[a-z][a-z0-9_]*", self.id):
+            raise ValueError(f"id={self.id!r} is not allowed: it must look like '03.split_heads'.")
+        if self.kind not in get_args(Kind):
+            raise unknown_name("kind", self.kind, get_args(Kind))
+        if self.points < 1:
+            raise ValueError(f"points={self.points} is not allowed: it must be at least 1.")
+        if self.difficulty not in (1, 2, 3):
+            raise ValueError(f"difficulty={self.difficulty} is not allowed: it must be 1, 2 or 3.")
+        names = [p.name for p in self.properties]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"{self.id}: properties={names} must be one or more, of unique names.")
+
+    @property
+    def chapter(self) -> int:
+        """The chapter's number, from the id."""
+        return int(self.id[:2])
+
+    @property
+    def answer_is_value(self) -> bool:
+        """Whether the learner hands in a value and not code."""
+        return not callable(self.reference)
+
+
+# What running the learner's code gives: plain data, nothing of the learner's.
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """A call that returned."""
+
+    data: Any
+    changed_inputs: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Raised:
+    """A call that raised, with the learner's own line where there is one.
+
+    ``in_answer`` says that the error was raised in the learner's line itself, and not in
+    something that it called.
+    """
+
+    type_name: str
+    message: str
+    line_number: int | None = None
+    line: str = ""
+    in_answer: bool = False
+
+    @property
+    def is_stub(self) -> bool:
+        """Whether the learner's own line says that there is no answer yet."""
+        return self.in_answer and self.type_name == "NotImplementedError"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """Everything that was seen of an answer: for each property, one entry for each case.
+
+    ``problem`` is set instead when the answer is not of the kind that can be run at all.
+    """
+
+    seen: Mapping[str, tuple[Value | Raised, ...]]
+    printed: str = ""
+    started: bool = True
+    problem: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """Whether a property holds; if it does not, what was seen."""
+
+    name: str
+    statement: str
+    message: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        return self.message is None
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What the learner, and later the grader, gets to read."""
+
+    exercise_id: str
+    status: Literal["passed", "failed", "not started"]
+    points: int
+    max_points: int
+    outcomes: tuple[Outcome, ...] = ()
+    problem: str | None = None
+    diagnoses: tuple[str, ...] = ()
+    printed: str = ""
+
+    def text(self) -> str:
+        """The report in plain text; the same answer always gives the same text."""
+        if self.status == "not started":
+            return f"{self.exercise_id}: not started"
+        if self.problem is not None:
+            return f"{self.exercise_id}: {self.problem}"
+        held = sum(outcome.holds for outcome in self.outcomes)
+        total = len(self.outcomes)
+        noun = "property holds" if total == 1 else "properties hold"
+        points = _count(self.points, "point") if self.status == "passed" else "no points yet"
+        lines = [f"{self.exercise_id}: {held} of {total} {noun} ({points})"]
+        told: set[str] = set()
+        for outcome in self.outcomes:
+            lines.append(f"  {'✓' if outcome.holds else '✗'} {outcome.name}: {outcome.statement}")
+            if outcome.message is not None and outcome.message not in told:
+                told.add(outcome.message)
+                lines.extend(f"      {line}" for line in outcome.message.splitlines())
+        if self.diagnoses:
+            one = len(self.diagnoses) == 1
+            lines += ["", "Your answer is what comes out of:" if one else "Likely one of these:"]
+            lines += [f"  {diagnosis}" for diagnosis in self.diagnoses]
+        if self.printed and self.status == "failed":
+            lines += ["", "Your code printed:", *(f"  {x}" for x in self.printed.splitlines())]
+        return "\n".join(lines)
+
+
+class CheckFailed(RuntimeError):  # noqa: N818 -- a learner reads the name
+    """An answer does not pass its check. ``report`` says in which way."""
+
+    def __init__(self, message: str, report: Report) -> None:
+        super().__init__(message)
+        self.report = report
+
+    def _render_traceback_(self) -> list[str]:
+        """What Jupyter shows instead of a traceback through the engine."""
+        return str(self).splitlines()
+
+
+def check(exercise_id: str, answer: Any, *, hint: int = False) -> None:
+    """Hold ``answer`` against an exercise and print what holds.
+
+    Args:
+        exercise_id: such as ``"03.split_heads"``.
+        answer: the function, class or value that the exercise asks for.
+        hint: ``True`` adds the first hint to what is said, 2 the first two, and so on.
+
+    Raises:
+        ValueError: there is no such exercise (with the nearest ids).
+        CheckFailed: the answer does not pass, or there is none yet.
+    """
+    exercise = find_exercise(exercise_id)
+    report = evaluate(exercise, answer)
+    text = "\n".join([report.text(), *_hints(exercise, report, int(hint))])
+    if report.status != "passed":
+        raise CheckFailed(text, report)
+    print(text)
+
+
+def evaluate(exercise: Exercise, answer: Any, *, seed: int = SEED) -> Report:
+    """Run, judge and diagnose an answer in this process."""
+    recording = run(exercise, answer, seed=seed)
+    report = judge(exercise, recording, seed=seed)
+    if report.status == "failed" and report.problem is None:
+        report = dataclasses.replace(report, diagnoses=diagnose(exercise, recording, seed=seed))
+    return report
+
+
+def run(exercise: Exercise, answer: Any, *, seed: int = SEED) -> Recording:
+    """Call the learner's code on every case of every property and write down what happens.
+
+    Nothing that it raises gets out, except ``KeyboardInterrupt``. The global generators of
+    ``random``, NumPy and PyTorch are seeded for each call and are afterwards what they were.
+    """
+    if exercise.answer_is_value:
+        if answer is None or answer is ...:
+            return Recording({}, started=False)
+        run_answer = answer if callable(answer) else functools.partial(_itself, answer)
+    else:
+        run_answer = answer
+    problem = _unusable(exercise, run_answer)
+    if problem is not None:
+        return Recording({}, problem=problem)
+    printed = _Head(_PRINTED_LIMIT)
+    seen: dict[str, tuple[Value | Raised, ...]] = {}
+    with contextlib.redirect_stdout(printed):
+        for prop in exercise.properties:
+            names = _input_names(exercise, prop)
+            calls = _cases(exercise, prop, seed)
+            seen[prop.name] = tuple(_observe(prop, run_answer, c, names, seed) for c in calls)
+    everything = [entry for entries in seen.values() for entry in entries]
+    stub = [isinstance(e, Raised) and e.is_stub for e in everything]
+    return Recording(seen, printed.getvalue(), started=not all(stub))
+
+
+def judge(exercise: Exercise, recording: Recording, *, seed: int = SEED) -> Report:
+    """Decide from a recording alone which properties hold; ``seed`` is the one it was run with."""
+
+    def report(status: Literal["passed", "failed", "not started"], **kw: Any) -> Report:
+        points = exercise.points if status == "passed" else 0
+        return Report(exercise.id, status, points, exercise.points, **kw)
+
+    if not recording.started:
+        return report("not started")
+    if recording.problem is not None:
+        return report("failed", problem=recording.problem)
+    outcomes = [
+        Outcome(prop.name, prop.statement, _judge_property(exercise, prop, recording, seed))
+        for prop in exercise.properties
+    ]
+    if not exercise.answer_is_value:
+        outcomes.append(_inputs_untouched(recording))
+    status: Literal["passed", "failed"] = "passed" if all(o.holds for o in outcomes) else "failed"
+    return report(status, outcomes=tuple(outcomes), printed=recording.printed)
+
+
+def diagnose(exercise: Exercise, recording: Recording, *, seed: int = SEED) -> tuple[str, ...]:
+    """The misconceptions that show exactly what the recording shows, the likeliest first."""
+    found = []
+    for misconception in exercise.misconceptions:
+        theirs = run(exercise, misconception.answer, seed=seed)
+        if _same_seen(exercise, recording, theirs):
+            section = misconception.section or exercise.section
+            name, diagnosis = misconception.name, misconception.diagnosis
+            found.append(f"{name}. {diagnosis} See section {section}.")
+    return tuple(found)
+
+
+def find_exercise(exercise_id: str) -> Exercise:
+    """The exercise of this id; only its own chapter's module is loaded.
+
+    Raises:
+        ValueError: there is none (with the nearest ids).
+    """
+    chapter = f"ch{str(exercise_id).partition('.')[0]}"
+    known = _load(chapter) if chapter in _chapters() else all_exercises()
+    for exercise in known:
+        if exercise.id == exercise_id:
+            return exercise
+    raise unknown_name("exercise", exercise_id, [exercise.id for exercise in known])
+
+
+def all_exercises() -> tuple[Exercise, ...]:
+    """Every exercise of the course, chapter by chapter, in the order of the notebooks."""
+    return tuple(exercise for chapter in _chapters() for exercise in _load(chapter))
+
+
+def fill_parameters(module: nn.Module, scale: float = 0.5) -> nn.Module:
+    """Give every parameter values that depend on its name and shape alone; returns ``module``.
+
+    Two modules with the same parameters then compute the same, however each was initialised.
+    """
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+            values = torch.randn(parameter.shape, generator=generator) * scale
+            parameter.copy_(values.to(parameter.dtype))
+    return module
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _chapters() -> list[str]:
+    folder = [str(Path(__file__).parent)]
+    names = (module.name for module in pkgutil.iter_modules(folder))
+    return sorted(name for name in names if re.fullmatch(r"ch\d\d", name))
+
+
+def _load(chapter: str) -> tuple[Exercise, ...]:
+    return importlib.import_module(f"course_pkg.checks.{chapter}").EXERCISES
+
+
+def _cases(exercise: Exercise, prop: Property, seed: int) -> list[Inputs]:
+    with _global_generators(seed):
+        return (prop.cases or exercise.cases)(torch.Generator().manual_seed(seed))
+
+
+def _input_names(exercise: Exercise, prop: Property) -> list[str]:
+    if exercise.answer_is_value:
+        return []
+    if prop.observe is call:
+        return list(inspect.signature(exercise.reference).parameters)
+    return list(inspect.signature(prop.observe).parameters)[1:]
+
+
+def _unusable(exercise: Exercise, answer: Any) -> str | None:
+    """Why the answer cannot be called as the exercise calls it, in one line."""
+    reference = _itself if exercise.answer_is_value else exercise.reference
+    if exercise.answer_is_value:
+        expected, wanted = "", "a value, or a function without parameters that returns it"
+        required = 0
+    else:
+        parameters = inspect.signature(reference).parameters.values()
+        required = sum(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in parameters)
+        expected = ", ".join(p.name for p in parameters if p.default is p.empty)
+        sort = "class" if inspect.isclass(reference) else "function"
+        wanted = f"the {sort} {reference.__name__}({expected})"
+        if not callable(answer) or (inspect.isclass(reference) and isinstance(answer, nn.Module)):
+            return f"expected {wanted}, got {show(plain(answer))}."
+    try:
+        signature = inspect.signature(answer)
+    except (TypeError, ValueError):  # some built-in functions do not tell
+        return None
+    try:
+        signature.bind(*[None] * required)
+    except TypeError:
+        name = getattr(answer, "__name__", type(answer).__name__)
+        theirs = ", ".join(str(p).partition(":")[0] for p in signature.parameters.values())
+        return f"expected {wanted}, but yours takes {name}({theirs})."
+    return None
+
+
+def _observe(
+    prop: Property, answer: Any, inputs: Inputs, names: list[str], seed: int
+) -> Value | Raised:
+    before = plain(inputs)
+    with _global_generators(seed), torch.enable_grad():
+        try:
+            data = plain(prop.observe(answer, *inputs))
+        except (Exception, SystemExit) as error:
+            return _raised(error)
+    after = plain(inputs)
+    labels = names if len(names) == len(inputs) else [f"{i + 1}" for i in range(len(inputs))]
+    changed = (
+        name
+        for name, old, new in zip(labels, before, after, strict=True)
+        if difference(new, old, tolerance=0.0) is not None
+    )
+    return Value(data, tuple(changed))
+
+
+def _raised(error: BaseException) -> Raised:
+    frames = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        frames.append((traceback.tb_frame.f_code.co_filename, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    message = str(error).partition("\n")[0]
+    if len(message) > 300:
+        message = f"{message[:297]}..."
+    theirs = [frame for frame in frames if not _is_library(frame[0])]
+    if not theirs:
+        return Raised(type(error).__name__, message)
+    path, number = theirs[-1]
+    line = linecache.getline(path, number).strip()
+    return Raised(type(error).__name__, message, number, line, theirs[-1] is frames[-1])
+
+
+@functools.cache
+def _library_folders() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    package = Path(__file__).parents[1]
+    return tuple(str(Path(folder).resolve()) for folder in [*folders, package])
+
+
+def _is_library(path: str) -> bool:
+    if path.startswith("<frozen"):
+        return True
+    return str(Path(path).resolve()).startswith(_library_folders())
+
+
+def _judge_property(
+    exercise: Exercise, prop: Property, recording: Recording, seed: int
+) -> str | None:
+    """What was seen where the property does not hold; ``None`` where it holds."""
+    names = _input_names(exercise, prop)
+    entries = recording.seen[prop.name]
+    reference = exercise.reference
+    if exercise.answer_is_value:
+        reference = functools.partial(_itself, reference)
+    for entry, inputs in zip(entries, _cases(exercise, prop, seed), strict=True):
+        where = f" on {show_inputs(names, inputs)}" if inputs else ""
+        if isinstance(entry, Raised):
+            return _say_raised(entry, where)
+        try:
+            if prop.judge is not None:
+                prop.judge(entry.data, *inputs)
+            else:
+                _compare_with_reference(prop, reference, entry.data, inputs, seed)
+        except Failed as failure:
+            return f"{failure}{where}"
+        except Exception:  # the data is not of the kind or shape that the property reads
+            return f"cannot be told from {show(entry.data)}{where}"
+    return None
+
+
+def _compare_with_reference(
+    prop: Property, reference: Any, data: Any, inputs: Inputs, seed: int
+) -> None:
+    with _global_generators(seed), torch.enable_grad():
+        expected = plain(prop.observe(reference, *copy.deepcopy(inputs)))
+    if data is None and expected is not None:
+        raise Failed("got None: is a return missing?")
+    found = difference(data, expected, tolerance=prop.tolerance)
+    if found is not None:
+        raise Failed(found)
+
+
+def _say_raised(entry: Raised, where: str) -> str:
+    error = f"{entry.type_name}: {entry.message}" if entry.message else entry.type_name
+    if entry.line_number is None:
+        return f"{error}\nraised when your answer was used{where}"
+    line = f": {entry.line}" if entry.line else ""
+    return f"your code raised {error}{where}\nline {entry.line_number}{line}"
+
+
+def _inputs_untouched(recording: Recording) -> Outcome:
+    statement = "The inputs are left as they were."
+    entries = [entry for entries in recording.seen.values() for entry in entries]
+    changed = [name for e in entries if isinstance(e, Value) for name in e.changed_inputs]
+    message = None
+    if changed:
+        message = f"{changed[0]} was changed in place: whoever called you may still need it"
+    elif any(isinstance(entry, Raised) for entry in entries):
+        message = "cannot be told: a call did not return"
+    return Outcome("inputs", statement, message)
+
+
+def _same_seen(exercise: Exercise, one: Recording, other: Recording) -> bool:
+    """Whether two answers cannot be told apart by the exercise's own observations."""
+    if other.problem is not None or not other.started:
+        return False
+    return all(
+        _same_entry(a, b, prop.tolerance)
+        for prop in exercise.properties
+        for a, b in zip(one.seen[prop.name], other.seen[prop.name], strict=True)
+    )
+
+
+def _same_entry(a: Value | Raised, b: Value | Raised, tolerance: float | None) -> bool:
+    if isinstance(a, Raised) or isinstance(b, Raised):
+        both = isinstance(a, Raised) and isinstance(b, Raised)
+        return both and (a.type_name, a.message) == (b.type_name, b.message)
+    if isinstance(a.data, Opaque):
+        return False
+    return difference(a.data, b.data, tolerance=tolerance) is None
+
+
+def _hints(exercise: Exercise, report: Report, wanted: int) -> list[str]:
+    if report.status == "passed" or not exercise.hints:
+        return []
+    total = len(exercise.hints)
+    shown = min(max(wanted, 0), total)
+    lines = [f"Hint {i + 1} of {total}: {exercise.hints[i]}" for i in range(shown)]
+    if shown < total:
+        argument = "hint=True" if shown == 0 else f"hint={shown + 1}"
+        which = "a hint" if shown == 0 else "the next hint"
+        lines.append(f"For {which}, add {argument} to the check.")
+    return ["", *lines]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+class _Head(io.StringIO):
+    """Keeps the beginning of what is written and drops the rest."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._left = limit
+
+    def write(self, text: str) -> int:
+        kept = text[: self._left]
+        self._left -= len(kept)
+        super().write(kept)
+        return len(text)
+
+
+@contextlib.contextmanager
+def _global_generators(seed: int) -> Iterator[None]:
+    """Seed every global generator, and put back its state at the end."""
+    python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    accelerators = torch.cuda.is_available() and torch.cuda.is_initialized()
+    with torch.random.fork_rng(enabled=True, devices=None if accelerators else []):
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        torch.random.default_generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy_state)  # noqa: NPY002
