@@ -1,0 +1,767 @@
+"""The training loop: loss, schedule, accumulation, evaluation, history and checkpoints."""
+
+import contextlib
+import dataclasses
+import io
+import math
+import os
+import pickle
+import signal
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, Integer
+from torch import Tensor
+
+from course_pkg.config import GPTConfig, TrainingConfig
+from course_pkg.data import Batch, random_batches
+from course_pkg.errors import unknown_name
+from course_pkg.files import atomic_write
+from course_pkg.gpt import GPT
+
+IGNORE_INDEX = -100  # a target with this value does not count; PyTorch's own default
+
+CHECKPOINT_NAME = "checkpoint.pt"
+_FORMAT = 1
+_KEYS = {
+    "format",
+    "model_config",
+    "training_config",
+    "split_tokens",
+    "step",
+    "history",
+    "model",
+    "optimizer",
+    "data_position",
+    "random_state",
+}
+# These say when to look, not what to do: a resumed run may choose others.
+_FREE_ON_RESUME = ("eval_every", "eval_batches", "log_every", "checkpoint_every")
+
+
+def cross_entropy(
+    logits: Float[Tensor, "*batch vocab"], targets: Int[Tensor, "*batch"], reduction: str = "mean"
+) -> Tensor:
+    """The loss of language modelling: minus the log probability of each target, in nats.
+
+    Targets equal to ``IGNORE_INDEX`` do not count, neither in the sum nor in the number that the
+    mean divides by. ``reduction`` is ``"mean"`` or ``"sum"``; the result is a scalar.
+    """
+    return F.cross_entropy(
+        logits.flatten(0, -2),  # (B, T, V) -> (B * T, V)
+        targets.flatten(),  # (B, T) -> (B * T,)
+        ignore_index=IGNORE_INDEX,
+        reduction=reduction,
+    )
+
+
+def perplexity(loss: float) -> float:
+    """e to the loss: the number of equally likely tokens that would be as hard to guess."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
+def bits_per_byte(loss: float, num_tokens: float, num_bytes: float) -> float:
+    """A loss in nats per token as bits per byte of text, comparable across tokenizers.
+
+    Args:
+        loss: mean cross-entropy, in nats per token.
+        num_tokens: tokens of a text.
+        num_bytes: UTF-8 bytes of the same text.
+
+    Raises:
+        ValueError: ``num_bytes`` is not above 0.
+    """
+    if not num_bytes > 0:
+        raise ValueError(f"num_bytes={num_bytes} is not allowed: it must be above 0.")
+    return loss / math.log(2) * num_tokens / num_bytes
+
+
+def learning_rate_at(step: int, config: TrainingConfig) -> float:
+    """Linear warm-up, then half a cosine (Loshchilov and Hutter 2017, without restarts).
+
+    0 at step 0, ``learning_rate`` at ``warmup_steps``, ``min_lr`` at ``max_steps`` and after.
+    The update that takes a run from step n - 1 to step n uses the rate at n, so no update is
+    spent at rate 0.
+    """
+    if step < config.warmup_steps:
+        return config.learning_rate * step / config.warmup_steps
+    if step >= config.max_steps:
+        return config.min_lr
+    progress = (step - config.warmup_steps) / (config.max_steps - config.warmup_steps)
+    weight = 0.5 * (1 + math.cos(math.pi * progress))
+    return weight * config.learning_rate + (1 - weight) * config.min_lr
+
+
+def accumulate_gradients(
+    model: torch.nn.Module, micro_batches: Sequence[Batch]
+) -> tuple[float, int]:
+    """Add the gradients of the mean loss over all targets of several batches.
+
+    Each batch contributes its sum of losses divided by the targets of all batches. Averaging the
+    batches' means would weigh a token more in a batch with fewer targets; this way the result is
+    that of one large batch, however the targets are spread.
+
+    Returns:
+        The mean loss, in nats, and the number of targets that count.
+
+    Raises:
+        ValueError: no target counts.
+    """
+    num_targets = sum(int((targets != IGNORE_INDEX).sum()) for _, targets in micro_batches)
+    if not num_targets:
+        raise ValueError(f"all targets are IGNORE_INDEX={IGNORE_INDEX}: there is nothing to learn.")
+    device = next(model.parameters()).device
+    total = 0.0
+    for inputs, targets in micro_batches:
+        logits = model(inputs.to(device))  # (B, T) -> (B, T, V)
+        loss = cross_entropy(logits, targets.to(device), reduction="sum") / num_targets
+        loss.backward()
+        total += loss.item()
+    return total, num_targets
+
+
+@dataclasses.dataclass(frozen=True)
+class StepRecord:
+    """What ``on_log`` gets every ``log_every`` steps.
+
+    Attributes:
+        step: updates done.
+        max_steps: updates of the whole run.
+        train_loss: mean loss of the step's batch before the update, in nats per token.
+        learning_rate: the rate that the update used.
+        grad_norm: norm of all gradients together, before clipping.
+        tokens: targets seen since the start of the run.
+        tokens_per_second: since the last record, evaluations and checkpoints not counted.
+        seconds_left: estimated from the time since ``train`` was called, everything counted.
+    """
+
+    step: int
+    max_steps: int
+    train_loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+    tokens_per_second: float
+    seconds_left: float
+
+    def __str__(self) -> str:
+        return format_record(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationRecord:
+    """What ``on_log`` gets after each evaluation.
+
+    Attributes:
+        step: updates done.
+        max_steps: updates of the whole run.
+        train_loss, validation_loss: mean loss on a fixed sample of either split, in nats per
+            token, with dropout off.
+        perplexity: of the validation loss.
+        bits_per_byte: of the validation loss; None if the trainer was not told the bytes in a
+            token.
+    """
+
+    step: int
+    max_steps: int
+    train_loss: float
+    validation_loss: float
+    perplexity: float
+    bits_per_byte: float | None
+
+    def __str__(self) -> str:
+        return format_record(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class MessageRecord:
+    """What ``on_log`` gets when a run resumes or is interrupted."""
+
+    step: int
+    max_steps: int
+    message: str
+
+    def __str__(self) -> str:
+        return format_record(self)
+
+
+Record = StepRecord | EvaluationRecord | MessageRecord
+
+
+def format_record(record: Record, timing: bool = True) -> str:
+    """The line that ``print(record)`` shows; without ``timing`` it is the same on every run."""
+    width = len(str(record.max_steps))
+    parts = [f"step {record.step:>{width}}/{record.max_steps}"]
+    match record:
+        case StepRecord():
+            parts.append(f"loss {record.train_loss:.3f}")
+            parts.append(f"lr {record.learning_rate:.2e}")
+            parts.append(f"grad norm {record.grad_norm:.2f}")
+            if timing:
+                parts.append(f"{record.tokens_per_second:,.0f} tokens/s")
+                parts.append(f"{_format_duration(record.seconds_left)} left")
+        case EvaluationRecord():
+            parts.append(f"evaluation: train {record.train_loss:.3f}")
+            parts.append(f"validation {record.validation_loss:.3f}")
+            parts.append(f"perplexity {record.perplexity:.2f}")
+            if record.bits_per_byte is not None:
+                parts.append(f"{record.bits_per_byte:.3f} bits per byte")
+        case MessageRecord():
+            parts.append(record.message)
+    return "  ".join(parts)
+
+
+def _format_duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+class History:
+    """What happened in a run, as rows that are the same on every run of the same configuration.
+
+    Attributes:
+        rows: one dictionary a step: step, tokens, learning_rate, grad_norm, train_loss, as in
+            ``StepRecord``.
+        evaluations: one dictionary an evaluation: step, train_loss, validation_loss; step 0 is
+            the untrained model.
+    """
+
+    _COLUMNS = ("step", "tokens", "learning_rate", "grad_norm", "train_loss")
+    _EVALUATION_COLUMNS = ("step", "train_loss", "validation_loss")
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.evaluations: list[dict[str, Any]] = []
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, History) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]  # it changes as the run goes on
+
+    def curve(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and a column of ``rows`` as arrays: ``axes.plot(*history.curve("grad_norm"))``."""
+        return _curve(self.rows, name, self._COLUMNS)
+
+    def evaluation_curve(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and a column of ``evaluations`` as arrays."""
+        return _curve(self.evaluations, name, self._EVALUATION_COLUMNS)
+
+    def to_dict(self) -> dict[str, dict[str, list[Any]]]:
+        """Column by column, as plain values that JSON can hold."""
+        return {
+            "rows": {name: [row[name] for row in self.rows] for name in self._COLUMNS},
+            "evaluations": {
+                name: [row[name] for row in self.evaluations] for name in self._EVALUATION_COLUMNS
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Mapping[str, Sequence[Any]]]) -> Self:
+        """The inverse of ``to_dict``."""
+        history = cls()
+        history.rows = _rows(values["rows"], cls._COLUMNS)
+        history.evaluations = _rows(values["evaluations"], cls._EVALUATION_COLUMNS)
+        return history
+
+
+def _curve(
+    rows: list[dict[str, Any]], name: str, columns: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    if name not in columns:
+        raise unknown_name("name", name, columns)
+    return np.array([row["step"] for row in rows]), np.array([row[name] for row in rows])
+
+
+def _rows(values: Mapping[str, Sequence[Any]], columns: tuple[str, ...]) -> list[dict[str, Any]]:
+    table = zip(*(values[name] for name in columns), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in table]
+
+
+class Trainer:
+    """Trains a GPT: AdamW, warm-up and cosine, accumulation, clipping, evaluation, checkpoints.
+
+    ``step_number`` counts the updates done; 0 is the untrained model. Update n draws
+    ``accumulation_steps`` batches of ``batch_size`` random windows, accumulates their gradients,
+    clips them, and steps with ``learning_rate_at(n)``.
+
+    A run is decided by the model's weights, the ids and the configuration, whatever happens
+    around it. Batches come from a generator of the trainer's own, and dropout runs on a random
+    state of its own that is put in PyTorch's global place for the length of a step only. So the
+    caller's random state is never touched, and neither evaluation nor what ``on_log`` does
+    changes the run. On a CPU, with the same number of threads, a run resumed from a checkpoint
+    is bit for bit the run that was never stopped.
+
+    Args:
+        model: the model, on the device and in the dtype in which it is to be trained.
+        train_ids, validation_ids: one row of token ids each, memory-mapped ones included.
+        config: the recipe.
+        out_dir: where ``checkpoint.pt`` is kept; None keeps none.
+        on_log: called with a ``StepRecord`` every ``log_every`` steps, an ``EvaluationRecord``
+            after each evaluation, and a ``MessageRecord`` when a run resumes or is interrupted.
+            A record prints as one line; ``format_record`` has a form without times.
+        bytes_per_token: UTF-8 bytes of the validation text over its tokens, for bits per byte.
+
+    Raises:
+        ValueError: a split is shorter than one window.
+    """
+
+    def __init__(
+        self,
+        model: GPT,
+        train_ids: Integer[Tensor, "train"],
+        validation_ids: Integer[Tensor, "validation"],
+        config: TrainingConfig,
+        out_dir: str | os.PathLike[str] | None = None,
+        on_log: Callable[[Any], Any] = print,
+        *,
+        bytes_per_token: float | None = None,
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.out_dir = None if out_dir is None else Path(out_dir)
+        self.on_log = on_log
+        self.bytes_per_token = bytes_per_token
+        self.step_number = 0
+        self.history = History()
+        self._owns_checkpoint = False  # whether the one in out_dir is of this run
+        self.optimizer = model.configure_optimizer(
+            config.learning_rate, config.weight_decay, betas=(config.beta1, config.beta2)
+        )
+        self._splits = {"train": train_ids, "validation": validation_ids}
+        # Three streams that must not be equal: batches, evaluation, dropout.
+        self._generator = torch.Generator().manual_seed(config.seed)
+        self._evaluation_seed = config.seed + 1
+        self._batches = self._random_batches("train", self._generator)
+        self._random_batches("validation", self._generator)  # is it long enough?
+        with _restored_random_state(self._device):
+            torch.manual_seed(config.seed + 2)
+            self._random_state = _get_random_state(self._device)
+
+    @property
+    def checkpoint_path(self) -> Path | None:
+        """Where this run keeps its checkpoint."""
+        return None if self.out_dir is None else self.out_dir / CHECKPOINT_NAME
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def _random_batches(self, split: str, generator: torch.Generator) -> Iterator[Batch]:
+        context_length = self.model.config.context_length
+        try:
+            return random_batches(
+                self._splits[split], self.config.batch_size, context_length, generator
+            )
+        except ValueError as error:
+            raise ValueError(f"the {split} split: {error}") from None
+
+    def train(self) -> History:
+        """Go on to ``max_steps``, and return the history.
+
+        Ctrl-C ends the run after the step that is under way: it is saved, a message says so, and
+        the history so far is returned. A second Ctrl-C stops at once, without saving.
+
+        Raises:
+            FloatingPointError: the loss or the gradient is not finite. The model is as it was
+                before that step.
+            ValueError: ``out_dir`` holds the checkpoint of another run.
+            OSError: a checkpoint cannot be written, for want of permission or space. The one
+                before it stays.
+        """
+        self._prepare_out_dir()
+        interrupted = threading.Event()
+        try:
+            with _modes_kept(self.model), _deferred_interrupt(interrupted):
+                self._loop(interrupted)
+        except KeyboardInterrupt:
+            # The second Ctrl-C may have hit the middle of an update, which must not be saved.
+            if interrupted.is_set():
+                raise
+            interrupted.set()  # raised by on_log or by the model, between two updates
+        if interrupted.is_set():
+            self._save_to_out_dir()
+            path = self.checkpoint_path
+            kept = "nothing is saved, for want of out_dir" if path is None else f"saved to {path}"
+            self._message(f"interrupted: {kept}")
+        return self.history
+
+    def _loop(self, interrupted: threading.Event) -> None:
+        started, first_step = time.perf_counter(), self.step_number
+        seconds, tokens = 0.0, 0  # since the last record
+        self._evaluate_if_due()
+        while self.step_number < self.config.max_steps and not interrupted.is_set():
+            before, tokens_before = time.perf_counter(), self._tokens_seen
+            row = self.step()
+            now = time.perf_counter()
+            seconds += now - before
+            tokens += self._tokens_seen - tokens_before
+            if self._is_due(self.config.log_every):
+                pace = (now - started) / (self.step_number - first_step)
+                record = StepRecord(
+                    **row,
+                    max_steps=self.config.max_steps,
+                    tokens_per_second=tokens / seconds if seconds else math.inf,
+                    seconds_left=pace * (self.config.max_steps - self.step_number),
+                )
+                seconds, tokens = 0.0, 0
+                self.on_log(record)
+            self._evaluate_if_due()
+            if self._is_due(self.config.checkpoint_every):
+                self._save_to_out_dir()
+
+    @property
+    def _tokens_seen(self) -> int:
+        return self.history.rows[-1]["tokens"] if self.history.rows else 0
+
+    def step(self) -> dict[str, Any]:
+        """One update; returns its row of the history.
+
+        If anything goes wrong on the way, the trainer is as it was before the step.
+
+        Raises:
+            FloatingPointError: the loss or the gradient is not finite.
+        """
+        self.model.train()
+        step = self.step_number + 1
+        data_position = self._generator.get_state()
+        random_state = self._random_state
+        try:
+            micro_batches = [next(self._batches) for _ in range(self.config.accumulation_steps)]
+            with _restored_random_state(self._device):
+                _set_random_state(self._device, random_state)
+                loss, num_targets = accumulate_gradients(self.model, micro_batches)
+                random_state = _get_random_state(self._device)
+            self._require_finite(step, "loss", loss)
+            max_norm = math.inf if self.config.grad_clip is None else self.config.grad_clip
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm).item()
+            self._require_finite(step, "gradient norm", norm)
+        except BaseException:
+            self._generator.set_state(data_position)
+            self.optimizer.zero_grad(set_to_none=True)
+            raise
+        learning_rate = learning_rate_at(step, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._random_state = random_state
+        self.step_number = step
+        row = {
+            "step": step,
+            "tokens": self._tokens_seen + num_targets,
+            "learning_rate": learning_rate,
+            "grad_norm": norm,
+            "train_loss": loss,
+        }
+        self.history.rows.append(row)
+        return row
+
+    def evaluate(self) -> dict[str, float]:
+        """Mean loss of either split, in nats per token: ``{"train": ..., "validation": ...}``.
+
+        Each call looks at the same ``eval_batches`` batches of random windows, with dropout off.
+        The model's mode, the run's state and the global random state stay as they are.
+        """
+        generator = torch.Generator()
+        losses = {}
+        with torch.no_grad(), _modes_kept(self.model), _restored_random_state(self._device):
+            self.model.eval()
+            for split in self._splits:
+                generator.manual_seed(self._evaluation_seed)
+                batches = self._random_batches(split, generator)
+                total = 0.0
+                for _ in range(self.config.eval_batches):
+                    inputs, targets = next(batches)
+                    logits = self.model(inputs.to(self._device))  # (B, T) -> (B, T, V)
+                    total += cross_entropy(logits, targets.to(self._device)).item()
+                losses[split] = total / self.config.eval_batches
+        return losses
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything that the rest of the run depends on to one file, atomically.
+
+        Raises:
+            OSError: it cannot be written; what was there before stays.
+        """
+        content = {
+            "format": _FORMAT,
+            "model_config": self.model.config.to_dict(),
+            "training_config": self.config.to_dict(),
+            "split_tokens": {split: len(ids) for split, ids in self._splits.items()},
+            "step": self.step_number,
+            "history": self.history.to_dict(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "data_position": self._generator.get_state(),
+            "random_state": self._random_state,
+        }
+        # Through memory: PyTorch's own writer hides an error of the file behind one of its own.
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        try:
+            with atomic_write(path, "wb") as file:
+                file.write(buffer.getbuffer())
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OSError(
+                error.errno, f"the checkpoint cannot be saved: {reason}", str(path)
+            ) from error
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Go back to where ``save`` was called. Nothing changes if an error is raised.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is damaged, or was saved by a run with another model, configuration or
+                data; the message names the difference.
+        """
+        path = Path(path)
+        checkpoint = read_checkpoint(path)
+        _require_equal(path, checkpoint["model_config"], self.model.config.to_dict())
+        _require_equal(
+            path, checkpoint["training_config"], self.config.to_dict(), ignored=_FREE_ON_RESUME
+        )
+        split_tokens = {f"{split} tokens": len(ids) for split, ids in self._splits.items()}
+        saved = {f"{split} tokens": n for split, n in checkpoint["split_tokens"].items()}
+        _require_equal(path, saved, split_tokens)
+        shapes = {name: tuple(t.shape) for name, t in self.model.state_dict().items()}
+        saved_shapes = {name: tuple(t.shape) for name, t in checkpoint["model"].items()}
+        _require_equal(path, saved_shapes, shapes)
+        self.model.load_state_dict(checkpoint["model"])
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.step_number = checkpoint["step"]
+        self.history = History.from_dict(checkpoint["history"])
+        self._generator.set_state(checkpoint["data_position"])
+        # A run that moves to another kind of device keeps the part of the state that it can use.
+        self._random_state = {**self._random_state, **checkpoint["random_state"]}
+        self._owns_checkpoint = path == self.checkpoint_path
+
+    def _prepare_out_dir(self) -> None:
+        """Save at once: a folder that cannot be written must not cost hours of training."""
+        if self.out_dir is None:
+            return
+        path = self.out_dir / CHECKPOINT_NAME
+        if path.exists() and not self._owns_checkpoint:
+            raise ValueError(
+                f"{path} exists: resume that run, or choose another folder for a new one."
+            )
+        # What a run that was killed while it saved may have left.
+        for leftover in self.out_dir.glob(f".{CHECKPOINT_NAME}.*.tmp"):
+            leftover.unlink(missing_ok=True)
+        self._save_to_out_dir()
+
+    def _save_to_out_dir(self) -> None:
+        if self.checkpoint_path is not None:
+            self.save(self.checkpoint_path)
+            self._owns_checkpoint = True
+
+    def _is_due(self, every: int) -> bool:
+        return self.step_number % every == 0 or self.step_number == self.config.max_steps
+
+    def _evaluate_if_due(self) -> None:
+        evaluations = self.history.evaluations
+        if not self._is_due(self.config.eval_every):
+            return
+        if evaluations and evaluations[-1]["step"] == self.step_number:
+            return
+        losses = self.evaluate()
+        row = {
+            "step": self.step_number,
+            "train_loss": losses["train"],
+            "validation_loss": losses["validation"],
+        }
+        evaluations.append(row)
+        bits = None
+        if self.bytes_per_token is not None:
+            bits = bits_per_byte(losses["validation"], 1, self.bytes_per_token)
+        self.on_log(
+            EvaluationRecord(
+                step=self.step_number,
+                max_steps=self.config.max_steps,
+                train_loss=losses["train"],
+                validation_loss=losses["validation"],
+                perplexity=perplexity(losses["validation"]),
+                bits_per_byte=bits,
+            )
+        )
+
+    def _require_finite(self, step: int, what: str, value: float) -> None:
+        if math.isfinite(value):
+            return
+        path = self.checkpoint_path
+        saved = f" The last checkpoint is {path}." if path is not None and path.exists() else ""
+        raise FloatingPointError(
+            f"the {what} is {value} at step {step}: a lower learning rate, a longer warm-up or "
+            f"gradient clipping may help.{saved}"
+        )
+
+    def _message(self, message: str) -> None:
+        self.on_log(MessageRecord(self.step_number, self.config.max_steps, message))
+
+
+def train(
+    model: GPT,
+    train_ids: Integer[Tensor, "train"],
+    validation_ids: Integer[Tensor, "validation"],
+    config: TrainingConfig,
+    out_dir: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    on_log: Callable[[Any], Any] = print,
+    *,
+    bytes_per_token: float | None = None,
+) -> History:
+    """Train a model, from the start or from the checkpoint in ``out_dir``; see ``Trainer``.
+
+    Raises:
+        ValueError: ``resume`` is on without ``out_dir``, or the checkpoint is of another run.
+        FileNotFoundError: ``resume`` is on and there is no checkpoint.
+    """
+    trainer = Trainer(
+        model,
+        train_ids,
+        validation_ids,
+        config,
+        out_dir,
+        on_log,
+        bytes_per_token=bytes_per_token,
+    )
+    path = trainer.checkpoint_path
+    if resume:
+        if path is None:
+            raise ValueError("resume=True needs out_dir, the folder with the checkpoint.")
+        trainer.load(path)
+        trainer._message(f"resumed from {path}")
+    return trainer.train()
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The content of a file made by ``Trainer.save``, on the CPU.
+
+    Its keys are ``format, model_config, training_config, split_tokens, step, history, model,
+    optimizer, data_position, random_state``; ``model`` is a state dict.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is truncated, damaged, no checkpoint, or of another version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no checkpoint.")
+    try:
+        # torch.load does not look at the archive's checksums.
+        with zipfile.ZipFile(path) as archive:
+            intact = archive.testzip() is None
+        content = torch.load(path, map_location="cpu", weights_only=True) if intact else None
+    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
+        content = None
+    if not isinstance(content, dict) or "format" not in content:
+        raise ValueError(f"{path}: not a checkpoint, or a truncated or damaged one.")
+    if content["format"] != _FORMAT or content.keys() != _KEYS:
+        raise ValueError(
+            f"{path}: a checkpoint of format {content['format']}; this version reads {_FORMAT}."
+        )
+    return content
+
+
+def _require_equal(
+    path: Path,
+    saved: Mapping[str, Any],
+    current: Mapping[str, Any],
+    ignored: Sequence[str] = (),
+) -> None:
+    differences = [
+        f"{name} {saved.get(name)} and not {current.get(name)}"
+        for name in sorted({*saved, *current} - {*ignored})
+        if saved.get(name) != current.get(name)
+    ]
+    if differences:
+        raise ValueError(
+            f"{path}: the checkpoint is of another run: it has {', '.join(differences)}."
+        )
+
+
+def load_model(path: str | os.PathLike[str]) -> GPT:
+    """The model of a checkpoint, on the CPU and in evaluation mode.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``read_checkpoint``.
+    """
+    checkpoint = read_checkpoint(path)
+    model = GPT(GPTConfig.from_dict(checkpoint["model_config"]))
+    model.load_state_dict(checkpoint["model"])
+    return model.eval()
+
+
+@contextlib.contextmanager
+def _modes_kept(model: torch.nn.Module) -> Iterator[None]:
+    """Each module leaves in the mode, training or evaluation, in which it came."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextlib.contextmanager
+def _deferred_interrupt(interrupted: threading.Event) -> Iterator[None]:
+    """The first Ctrl-C sets ``interrupted``; the second raises KeyboardInterrupt as usual."""
+    # Only the main thread may set a handler, and only it is interrupted.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def handle(*_: object) -> None:
+        interrupted.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _accelerator(device: torch.device) -> Any:
+    """The module that holds a device's own random state, or None for the CPU."""
+    return None if device.type == "cpu" else torch.get_device_module(device)
+
+
+def _which(device: torch.device) -> tuple[torch.device, ...]:
+    # Several CUDA devices have a state each; MPS has one and takes no argument.
+    return (device,) if device.type == "cuda" else ()
+
+
+def _get_random_state(device: torch.device) -> dict[str, Tensor]:
+    """The random states that a step on ``device`` draws from, by kind of device."""
+    states = {"cpu": torch.get_rng_state()}
+    if accelerator := _accelerator(device):
+        states[device.type] = accelerator.get_rng_state(*_which(device))
+    return states
+
+
+def _set_random_state(device: torch.device, states: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if accelerator := _accelerator(device):
+        accelerator.set_rng_state(states[device.type], *_which(device))
+
+
+@contextlib.contextmanager
+def _restored_random_state(device: torch.device) -> Iterator[None]:
+    states = _get_random_state(device)
+    try:
+        yield
+    finally:
+        _set_random_state(device, states)
