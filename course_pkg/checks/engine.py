@@ -89,7 +89,8 @@ The rules:
 - ``cases(generator)`` makes the inputs afresh from the generator alone: the same seed gives the
   same inputs. For text: ``random.Random(generator.initial_seed())``. A property may have ``cases``
   of its own. Make every case tell right from wrong: sizes that differ from each other, no zeros.
-- The engine seeds and restores every global generator, so an answer may use dropout.
+- The engine seeds and restores every global generator, so an answer may use dropout. It adds a
+  property of its own to every exercise in code: the inputs are not changed in place.
 - Where the answer is a value (most ``predict`` exercises) ``reference`` is the value, computed and
   not typed wherever it can be, ``cases`` is left out, one ``Property`` without ``observe`` and
   ``judge`` is enough (give it ``tolerance=0.05`` where 5 % off is near enough), and the
@@ -464,7 +465,8 @@ def _chapters() -> list[str]:
 
 
 def _load(chapter: str) -> tuple[Exercise, ...]:
-    return importlib.import_module(f"course_pkg.checks.{chapter}").EXERCISES
+    with _global_generators(SEED):  # a chapter may compute what it expects with random weights
+        return importlib.import_module(f"course_pkg.checks.{chapter}").EXERCISES
 
 
 def _cases(exercise: Exercise, prop: Property, seed: int) -> list[Inputs]:
@@ -546,9 +548,9 @@ def _raised(error: BaseException) -> Raised:
 @functools.cache
 def _library_folders() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
-    folders = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    package = Path(__file__).parents[1]
-    return tuple(str(Path(folder).resolve()) for folder in [*folders, package])
+    folders = [Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    folders.append(Path(__file__).parents[1])
+    return tuple(str(folder.resolve()) for folder in folders)
 
 
 def _is_library(path: str) -> bool:
@@ -626,12 +628,13 @@ def _same_seen(exercise: Exercise, one: Recording, other: Recording) -> bool:
 
 
 def _same_entry(a: Value | Raised, b: Value | Raised, tolerance: float | None) -> bool:
-    if isinstance(a, Raised) or isinstance(b, Raised):
-        both = isinstance(a, Raised) and isinstance(b, Raised)
-        return both and (a.type_name, a.message) == (b.type_name, b.message)
-    if isinstance(a.data, Opaque):
-        return False
-    return difference(a.data, b.data, tolerance=tolerance) is None
+    match a, b:
+        case Raised(), Raised():
+            return (a.type_name, a.message) == (b.type_name, b.message)
+        case Value(), Value():
+            opaque = isinstance(a.data, Opaque)
+            return not opaque and difference(a.data, b.data, tolerance=tolerance) is None
+    return False
 
 
 def _hints(exercise: Exercise, report: Report, wanted: int) -> list[str]:
@@ -669,8 +672,9 @@ class _Head(io.StringIO):
 def _global_generators(seed: int) -> Iterator[None]:
     """Seed every global generator, and put back its state at the end."""
     python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-    accelerators = torch.cuda.is_available() and torch.cuda.is_initialized()
-    with torch.random.fork_rng(enabled=True, devices=None if accelerators else []):
+    # Asking for the state of a GPU that is not in use yet would start it.
+    devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
+    with torch.random.fork_rng(devices):
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         torch.random.default_generator.manual_seed(seed)
