@@ -1,0 +1,98 @@
+"""``python -m course_pkg.authoring``: make the notebooks and the exercises, or check them."""
+
+import time
+from pathlib import Path
+
+import click
+import nbformat
+from nbclient.exceptions import CellExecutionError
+
+from course_pkg.authoring import exercises as _exercises
+from course_pkg.authoring import notebooks as _notebooks
+
+
+@click.group()
+@click.option(
+    "--root",
+    default=".",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The repository's folder (default: here).",
+)
+@click.pass_context
+def main(context: click.Context, root: Path) -> None:
+    """Make what is generated in the book's repository."""
+    if not (root / "book").is_dir():
+        raise click.UsageError(f"{root} has no folder 'book': run this in the repository's folder.")
+    context.obj = root
+
+
+@main.command()
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--force", is_flag=True, help="Run also notebooks whose inputs did not change.")
+@click.pass_obj
+def notebooks(root: Path, files: tuple[Path, ...], force: bool) -> None:
+    """Execute the .md notebooks whose inputs changed and write the .ipynb beside them."""
+    failed = 0
+    for path in files or _notebooks.sources(root):
+        path = path.with_suffix(".md")
+        try:
+            if not force and _notebooks.is_current(path):
+                click.echo(f"{path}: up to date")
+                continue
+            start = time.perf_counter()
+            changed = _notebooks.make(path)
+        except (ValueError, OSError, CellExecutionError) as error:
+            click.echo(f"{path}: {error}", err=True)
+            failed += 1
+            continue
+        seconds = time.perf_counter() - start
+        click.echo(f"{path}: {'written' if changed else 'unchanged'} in {seconds:.0f} s")
+    if failed:
+        raise click.ClickException(f"{failed} not written")
+
+
+@main.command()
+@click.option("--check", is_flag=True, help="Only say whether exercises/ is up to date.")
+@click.option("--force", is_flag=True, help="Overwrite notebooks that somebody has run.")
+@click.pass_obj
+def exercises(root: Path, check: bool, force: bool) -> None:
+    """Make exercises/ from solutions/."""
+    try:
+        changed = _exercises.outdated(root) if check else _exercises.write(root, force)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    for path in changed:
+        click.echo(f"{path}: {'out of date' if check else 'made'}")
+    if not changed:
+        click.echo("exercises/ is up to date")
+    elif check:
+        raise click.ClickException("run `make exercises`")
+
+
+@main.command()
+@click.pass_obj
+def check(root: Path) -> None:
+    """Say whether every .ipynb agrees with its .md and is fit to be committed."""
+    found = []
+    try:
+        found += [f"{path}: out of date" for path in _exercises.outdated(root)]
+        for path in _notebooks.sources(root):
+            target = path.with_suffix(".ipynb")
+            if not target.exists():
+                found.append(f"{target}: missing")
+                continue
+            notebook = nbformat.read(target, as_version=4)
+            if differs := _notebooks.difference(_notebooks.build(path), notebook):
+                found.append(f"{target}: {differs}")
+            found += [f"{target}: {what}" for what in _notebooks.problems(notebook)]
+    except (ValueError, OSError) as error:
+        found.append(str(error))
+    for line in found:
+        click.echo(line, err=True)
+    if found:
+        raise click.ClickException("run `make exercises` and `make notebooks`")
+    click.echo("notebooks and exercises agree with their sources")
+
+
+if __name__ == "__main__":
+    main()

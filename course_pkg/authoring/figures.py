@@ -1,0 +1,271 @@
+"""Figures that read the same on paper, on a phone and in the dark.
+
+A figure becomes an SVG that is the same text on every run: no date, no random ids, few digits.
+Its background is transparent and its black follows the reader's light or dark theme.
+"""
+
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from course_pkg.errors import unknown_name
+
+# Each has a contrast of at least 3:1 (WCAG 1.4.11) against white and against the dark theme.
+COLORS = {
+    "blue": "#3d7edb",
+    "orange": "#cf6a17",
+    "green": "#2c9160",
+    "purple": "#9a63d3",
+    "red": "#dd4f61",
+    "teal": "#15889c",
+    "grey": "#7d858f",
+}
+INK_ON_LIGHT, INK_ON_DARK = "#1f2328", "#e6edf3"
+
+# From nothing to blue: the page shows through where a value is low, so it works on any page.
+HEAT = LinearSegmentedColormap.from_list("heat", [(0.24, 0.49, 0.86, 0.0), (0.24, 0.49, 0.86, 0.8)])
+
+# 5 inches are 480 CSS pixels. At a phone's 350 the 11-point letters are still 10.7 pixels high.
+_STYLE = {
+    "figure.figsize": (5.0, 3.1),
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "axes.edgecolor": "black",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": mpl.cycler(color=list(COLORS.values())),
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "font.family": "DejaVu Sans",  # it comes with matplotlib, so it is the same everywhere
+    "font.size": 11,
+    "grid.color": COLORS["grey"],
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "legend.fontsize": 10,
+    "lines.linewidth": 1.8,
+    "savefig.facecolor": "none",
+    "savefig.edgecolor": "none",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "gpt-piece-by-piece",
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+}
+
+_NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
+
+
+class Drawing:
+    """An SVG that a notebook shows as an image, without any text beside it."""
+
+    def __init__(self, svg: str) -> None:
+        self.svg = svg
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        display({"image/svg+xml": self.svg}, raw=True)
+
+
+def use_style() -> None:
+    """Give the figures that follow the book's style."""
+    mpl.rcParams.update(_STYLE)
+
+
+def svg(figure: Figure) -> str:
+    """The figure as an SVG text: deterministic, transparent, its black the colour of the text.
+
+    Raises:
+        ValueError: it holds a bitmap (``imshow``, ``rasterized``), whose bytes differ between
+            platforms; ``heatmap`` draws a matrix without one.
+    """
+    buffer = io.StringIO()
+    with mpl.rc_context({key: _STYLE[key] for key in ("svg.fonttype", "svg.hashsalt")}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    if "<image" in text:
+        raise ValueError("figure holds a bitmap: draw a matrix with figures.heatmap, not imshow.")
+    text = text[text.index("<svg") :]
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"\s*<!--.*?-->", "", text, flags=re.DOTALL)
+    text = text.replace("#000000", "currentColor")
+    text = re.sub(r'\b(d|x|y|points)="[^"]*"', _round_numbers, text)
+    text = re.sub(r"translate\([^)]*\)", _round_numbers, text)
+    return _themed(_short_ids(text))
+
+
+def _round_numbers(match: re.Match[str]) -> str:
+    return _NUMBER.sub(_round, match[0])
+
+
+def _round(match: re.Match[str]) -> str:
+    """A coordinate with the digits that can be seen.
+
+    The last bits of a float depend on the processor; the fewer digits, the fewer show it.
+    """
+    value = float(match[0])
+    text = f"{value:.{1 if abs(value) >= 10 else 2}f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _short_ids(text: str) -> str:
+    """Ids numbered in order, with a prefix of the figure's own: pages may hold several figures."""
+    names = dict.fromkeys(re.findall(r'\bid="([^"]+)"', text))
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    text = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", text)
+    order = {name: str(i) for i, name in enumerate(name for name in names if name in used)}
+    pattern = r'(\bid="|href="#|url\(#)([^")]+)'
+    text = re.sub(pattern, lambda m: f"{m[1]}FIGURE-{order[m[2]]}", text)
+    return text.replace("FIGURE", "f" + hashlib.sha256(text.encode()).hexdigest()[:8])
+
+
+def _themed(text: str) -> str:
+    """The SVG with its ink set by the reader's theme, also when it is shown as an image."""
+    name = "f" + hashlib.sha256(text.encode()).hexdigest()[:8]
+    style = (
+        f"<style>.{name}{{color:{INK_ON_LIGHT}}}"
+        f"@media(prefers-color-scheme:dark){{.{name}{{color:{INK_ON_DARK}}}}}</style>"
+    )
+    # matplotlib leaves black out where it is SVG's default, so the root must say otherwise.
+    root, rest = text.split(">", 1)
+    return f'{root} class="{name}" fill="currentColor">{style}{rest}'
+
+
+def show(figure: Figure) -> None:
+    """Show a figure in a notebook as SVG and close it."""
+    drawing = Drawing(svg(figure))
+    plt.close(figure)
+    drawing._ipython_display_()
+
+
+def heatmap(
+    ax: Axes,
+    values: Any,
+    rows: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    *,
+    vmin: float = 0.0,
+    vmax: float | None = None,
+    write: str | None = None,
+) -> None:
+    """Draw a matrix as coloured cells, its first row on top; NaN cells stay empty.
+
+    ``values`` is (rows, columns), an array or a tensor. ``write`` is a format for the number in
+    each cell, such as ``".2f"``; without it no numbers are written.
+
+    Raises:
+        ValueError: ``values`` has not two dimensions, or the labels are not as many as its sides.
+    """
+    matrix = np.asarray(values.detach() if hasattr(values, "detach") else values, dtype=float)
+    if matrix.ndim != 2:
+        raise ValueError(f"values has shape {matrix.shape}: a heatmap needs (rows, columns).")
+    sides = zip(("rows", "columns"), (rows, columns), matrix.shape, strict=True)
+    for argument, labels, size in sides:
+        if labels is not None and len(labels) != size:
+            raise ValueError(f"{argument} has {len(labels)} labels for {size} {argument}.")
+    high = float(np.nanmax(matrix)) if vmax is None else vmax
+    ax.pcolormesh(
+        np.ma.masked_invalid(matrix),
+        cmap=HEAT,
+        vmin=vmin,
+        vmax=high,
+        edgecolor=COLORS["grey"],
+        linewidth=0.4,
+    )
+    ax.set_aspect("equal")
+    ax.invert_yaxis()
+    ax.tick_params(length=0, labeltop=True, labelbottom=False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    ax.set_yticks(
+        np.arange(matrix.shape[0]) + 0.5, rows if rows is not None else range(len(matrix))
+    )
+    names = columns if columns is not None else range(matrix.shape[1])
+    upright = all(len(str(name)) <= 2 for name in names)
+    ax.set_xticks(np.arange(matrix.shape[1]) + 0.5, names, rotation=0 if upright else 90)
+    if write is not None:
+        for (row, column), value in np.ndenumerate(matrix):
+            if np.isfinite(value):
+                ax.text(
+                    column + 0.5,
+                    row + 0.5,
+                    format(value, write),
+                    ha="center",
+                    va="center",
+                    fontsize=9,
+                )
+
+
+# The course map: a box inside a box is a piece inside a piece.
+# (label, left, top, width, height), in pixels
+_MAP = {
+    "tokenizer": ("Tokenizer", 10, 26, 320, 36),
+    "embeddings": ("Embeddings", 26, 120, 288, 36),
+    "causal_attention": ("Causal attention", 58, 236, 224, 36),
+    "multi_head_attention": ("Multi-head attention", 42, 204, 256, 80),
+    "transformer_block": ("Transformer block, repeated", 26, 172, 288, 124),
+    "gpt": ("GPT", 10, 88, 320, 220),
+    "training": ("Training", 10, 334, 320, 36),
+}
+PIECES = tuple(_MAP)
+_ARROWS = ((170, 62, 88, "token ids"), (170, 156, 172, ""), (170, 308, 334, "logits"))
+_LIT = "#2f6fce"  # white letters on it have a contrast of 4.9:1
+
+
+def course_map(current: str | Iterable[str] | None = None) -> Drawing:
+    """The map of the pieces, with the current one or ones lit.
+
+    Raises:
+        ValueError: ``current`` names a piece that is not in ``PIECES``.
+    """
+    lit = {current} if isinstance(current, str) else set(current or ())
+    for name in sorted(lit - set(PIECES)):
+        raise unknown_name("current", name, PIECES)
+    parts = ['<text x="170" y="14" text-anchor="middle" font-style="italic">text</text>']
+    parts += [_arrow(170, 18, 26, "")]
+    # Outer boxes first, so that no border is drawn over a lit piece.
+    for name in sorted(_MAP, key=lambda name: -_MAP[name][4]):
+        parts.append(_box(*_MAP[name], lit=name in lit))
+    parts += [_arrow(*arrow) for arrow in _ARROWS]
+    body = "".join(parts)
+    return Drawing(
+        _themed(
+            '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 340 372" width="340" height="372"'
+            ' font-family="system-ui, sans-serif" font-size="15">' + body + "</svg>"
+        )
+    )
+
+
+def _box(label: str, left: int, top: int, width: int, height: int, *, lit: bool) -> str:
+    color, line = (_LIT, 3) if lit else (COLORS["grey"], 1.2)
+    box = (
+        f'<rect x="{left}" y="{top}" width="{width}" height="{height}" rx="7" fill="none"'
+        f' stroke="{color}" stroke-width="{line}"/>'
+    )
+    if not lit:
+        return box + f'<text x="{left + 12}" y="{top + 23}">{label}</text>'
+    # A lit piece differs by more than its colour: a filled, bold label.
+    band = height if height <= 36 else 30
+    pill = f'<rect x="{left}" y="{top}" width="{width}" height="{band}" rx="7" fill="{_LIT}"/>'
+    text = f'<text x="{left + 12}" y="{top + 23}" fill="#ffffff" font-weight="bold">{label}</text>'
+    return box + pill + text
+
+
+def _arrow(x: int, top: int, bottom: int, label: str) -> str:
+    tip = bottom - 2
+    line = (
+        f'<path d="M{x} {top}V{tip}M{x - 5} {tip - 6}L{x} {tip}L{x + 5} {tip - 6}"'
+        ' fill="none" stroke="currentColor" stroke-width="1.5"/>'
+    )
+    middle = (top + bottom) // 2 + 5
+    text = f'<text x="{x + 14}" y="{middle}" font-size="13" font-style="italic">{label}</text>'
+    return line + (text if label else "")
