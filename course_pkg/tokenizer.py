@@ -98,7 +98,7 @@ class BPETokenizer:
         self.special_tokens = dict(special_tokens or {})
         _check_special_names(self.special_tokens)
         self.vocab = {**vocab, **{i: name.encode() for name, i in self.special_tokens.items()}}
-        self.merges = [(bytes(left), bytes(right)) for left, right in merges]
+        self.merges = [(left, right) for left, right in merges]
         self.pattern = pattern
         self._regex = _compile_pattern(pattern)
         self._build_symbols(vocab)
@@ -274,9 +274,10 @@ class BPETokenizer:
         Text is held back only while what follows could still change how it is cut. With
         GPT-2's pattern that is the last piece, a few characters around it, and one character
         less than the longest special token. Of any other pattern it is only taken for granted
-        that a cut before whitespace does not depend on what comes after that whitespace (true
-        of the patterns of GPT-2 to GPT-4o), so that text is held back to the start of the last
-        complete run of whitespace. At most twice what must be held, and one chunk, is in memory.
+        that it never looks back, and that a cut before whitespace does not depend on what comes
+        after that whitespace (true of the patterns of GPT-2 to GPT-4o); text is then held back
+        from the start of the last complete run of whitespace. At most twice what must be held,
+        and one chunk, is in memory: text that is one endless piece is kept whole.
         """
         allowed, disallowed = self._special_sets(allowed_special, disallowed_special)
         specials = [*allowed, *disallowed]
@@ -390,7 +391,7 @@ class BPETokenizer:
             "vocab": {
                 _printable(token): i for i, token in self.vocab.items() if i not in special_ids
             },
-            "merges": [[_printable(left), _printable(right)] for left, right in self.merges],
+            "merges": [f"{_printable(left)} {_printable(right)}" for left, right in self.merges],
         }
         content["sha256"] = _digest(content)
         with atomic_write(path) as file:
@@ -418,7 +419,7 @@ class BPETokenizer:
             raise ValueError(f"{path} was changed after it was saved: its sha256 does not match.")
         try:
             vocab = {i: _from_printable(token) for token, i in content["vocab"].items()}
-            merges = [(_from_printable(a), _from_printable(b)) for a, b in content["merges"]]
+            merges = [_from_printable_pair(line) for line in content["merges"]]
             return cls(vocab, merges, content["special_tokens"], content["pattern"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} does not hold a usable tokenizer: {error}") from None
@@ -426,15 +427,25 @@ class BPETokenizer:
     def to_tiktoken(self, name: str = "course_pkg") -> "tiktoken.Encoding":
         """The same vocabulary as a ``tiktoken.Encoding``: the same ids, much faster.
 
+        tiktoken knows no merges: it joins the two neighbours whose bytes together have the
+        lowest id. That comes to the same when the ids grow with the order of the merges and each
+        token is what its own bytes are encoded to, as in any trained vocabulary.
+
         Raises:
-            ValueError: the ids do not grow with the order of the merges, which is the only order
-                that tiktoken knows.
+            ValueError: tiktoken would give other ids.
         """
         import tiktoken  # only this method needs it
 
         merged_ids = self._ids[256:]
         if any(left >= right for left, right in pairwise(merged_ids)):
             raise ValueError("tiktoken needs ids that grow with the order of the merges.")
+        for left, right in self.merges:
+            symbols = (left + right).decode("latin-1")
+            if len(_merge_all(symbols, self._merged, self._pairs)) > 1:
+                raise ValueError(
+                    f"tiktoken would merge the token {left + right!r}, which these merges never"
+                    " reach from its bytes."
+                )
         special_ids = set(self.special_tokens.values())
         ranks = {token: i for i, token in self.vocab.items() if i not in special_ids}
         return tiktoken.Encoding(
@@ -497,12 +508,11 @@ class BPETokenizer:
         if lines[0].startswith("#version"):
             del lines[0]
         merges = []
-        for number, line in enumerate(lines, start=1):
-            halves = line.split(" ")
-            if len(halves) == 2:
-                merges.append((_from_printable(halves[0]), _from_printable(halves[1])))
-            elif line:
-                raise ValueError(f"{merges_path}: {line!r} (merge {number}) is not two tokens.")
+        for line in filter(None, lines):
+            try:
+                merges.append(_from_printable_pair(line))
+            except ValueError as error:
+                raise ValueError(f"{merges_path}: {error}") from None
         ordinary = {bytes([byte]) for byte in range(256)} | {a + b for a, b in merges}
         vocab, special_tokens = {}, {}
         for name, i in id_of.items():
@@ -693,32 +703,37 @@ def _merge_all(symbols: str, merged: Mapping[str, str], pairs: list[str]) -> str
 
 
 def _merge_all_long(symbols: str, merged: Mapping[str, str]) -> str:
-    """The same in n log n steps: a linked list of tokens and a heap of possible merges."""
+    """The same for a long piece, without going through all of it for each merge.
+
+    The tokens form a linked list, and each possible merge knows the places where it may apply. A
+    merge only makes room for merges of a higher rank, so each rank comes up once.
+    """
     size = len(symbols)
     tokens = list(symbols)  # "" where the token before has swallowed this one
     following = list(range(1, size + 1))
     preceding = list(range(-1, size - 1))
-    # Equal symbols come out from left to right, as str.replace takes them.
-    heap = [
-        (merged[pair], place)
-        for place, pair in enumerate(map(operator.add, symbols, symbols[1:]))
-        if pair in merged
-    ]
-    heapq.heapify(heap)
-    while heap:
-        new, place = heapq.heappop(heap)
-        swallowed = following[place]
-        if swallowed == size or merged.get(tokens[place] + tokens[swallowed]) != new:
-            continue  # one of the two has changed since
-        tokens[place], tokens[swallowed] = new, ""
-        after, before = following[swallowed], preceding[place]
-        following[place] = after
-        if after < size:
-            preceding[after] = place
-            if pair_symbol := merged.get(new + tokens[after]):
-                heapq.heappush(heap, (pair_symbol, place))
-        if before >= 0 and (pair_symbol := merged.get(tokens[before] + new)):
-            heapq.heappush(heap, (pair_symbol, before))
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for place, pair in enumerate(map(operator.add, symbols, symbols[1:])):
+        if pair in merged:
+            places[merged[pair]].append(place)
+    waiting = list(places)
+    heapq.heapify(waiting)
+    while waiting:
+        new = heapq.heappop(waiting)
+        for place in sorted(places.pop(new)):  # from left to right, like str.replace
+            swallowed = following[place]
+            if swallowed == size or merged.get(tokens[place] + tokens[swallowed]) != new:
+                continue  # one of the two has changed since
+            tokens[place], tokens[swallowed] = new, ""
+            before, after = preceding[place], following[swallowed]
+            following[place] = after
+            if after < size:
+                preceding[after] = place
+            for start, end in ((before, place), (place, after)):
+                if start >= 0 and end < size and (later := merged.get(tokens[start] + tokens[end])):
+                    if later not in places:
+                        heapq.heappush(waiting, later)
+                    places[later].append(start)
     return "".join(tokens)
 
 
@@ -824,3 +839,10 @@ def _from_printable(name: str) -> bytes:
         return bytes(map(_BYTE_OF.__getitem__, name))
     except KeyError:
         raise ValueError(f"{name!r} is not written in GPT-2's stand-ins for bytes.") from None
+
+
+def _from_printable_pair(line: str) -> tuple[bytes, bytes]:
+    halves = line.split(" ")
+    if len(halves) != 2:
+        raise ValueError(f"{line!r} is not two tokens with a space between them.")
+    return _from_printable(halves[0]), _from_printable(halves[1])
