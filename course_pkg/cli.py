@@ -1,0 +1,741 @@
+"""The command line: ``course train``, ``course generate``, ``course tokenize``, ``course info``.
+
+What can go wrong because of what was typed or because of the disk is one line on stderr and exit
+code 2. PyTorch is imported inside the commands, so that ``course --help`` is quick.
+"""
+
+import ast
+import codecs
+import contextlib
+import dataclasses
+import importlib.util
+import io
+import json
+import platform
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from course_pkg import __version__
+from course_pkg.config import PRESETS, GPTConfig, TrainingConfig
+from course_pkg.errors import unknown_name
+from course_pkg.files import atomic_write
+
+if TYPE_CHECKING:
+    import torch
+
+    from course_pkg.data import Corpus
+    from course_pkg.gpt import GPT
+    from course_pkg.tokenizer import BPETokenizer
+    from course_pkg.training import History, Trainer
+
+DEFAULT_PRESET = "story-1m"
+DEFAULT_CORPUS = "stories"
+VALIDATION_FRACTION = 0.1
+CORPORA = {
+    "stories": "simple English stories for children, part of this package",
+    "shakespeare": "Tiny Shakespeare, 1,115,394 bytes, fetched on first use",
+}
+DEVICES = ("auto", "cpu", "cuda", "mps")
+# The names under which --tokenizer finds a tokenizer that is not in a file of the user's.
+TOKENIZERS = ("gpt2", "stories")
+
+_RUN_FILE = "run.json"
+_RESULTS = ("config.json", "model.safetensors", "history.json", "sample.txt")
+_SAMPLE_TOKENS = 200
+_SAMPLE_TEMPERATURE = 0.8
+_MODELS = Path(__file__).parent / "models"
+
+
+class _Refused(click.ClickException):
+    """One line on stderr, exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"course: error: {self.format_message()}", err=True)
+
+
+class _Course(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # `course ... | head`: click ends quietly
+            raise
+        except (OSError, ValueError, FloatingPointError) as error:
+            if ctx.params["debug"]:
+                raise
+            raise _Refused(_one_line(error)) from error
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        text = str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
+def main() -> None:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal in an old encoding shows a question mark instead of stopping the story.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    course(prog_name="course")
+
+
+@click.group(cls=_Course, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__)
+def course(debug: bool) -> None:
+    """GPT, Piece by Piece: train a small GPT and let it write."""
+
+
+# course train
+
+
+@course.command()
+@click.option("--out", required=True, metavar="FOLDER", help="Where the run is kept.")
+@click.option("--preset", metavar="NAME", help=f"Shape and recipe. [default: {DEFAULT_PRESET}]")
+@click.option(
+    "--corpus",
+    metavar="NAME|PATH",
+    help=f"{', '.join(CORPORA)}, a .txt file or a folder of them. [default: {DEFAULT_CORPUS}]",
+)
+@click.option(
+    "--tokenizer",
+    metavar="FILE|RUN|NAME",
+    help="Use this tokenizer instead of training one on the corpus.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--device", default="auto", help=", ".join(DEVICES), show_default=True)
+@click.option("--seed", type=int, help="Of the weights, the batches and dropout.")
+@click.option("--max-steps", type=int, help="Also shortens the warm-up to a tenth, if longer.")
+@click.option("--batch-size", type=int, help="Windows in one forward pass.")
+@click.option("--learning-rate", type=float, help="The peak; the final rate moves along.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any field of the configuration: --set model.num_layers=2 --set training.grad_clip=None",
+)
+def train(
+    out: str,
+    preset: str | None,
+    corpus: str | None,
+    tokenizer: str | None,
+    resume: bool,
+    device: str,
+    seed: int | None,
+    max_steps: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Train a GPT and leave it, its tokenizer, its history and a sample in a folder."""
+    overrides = _parse_settings(settings)
+    shortcuts = {
+        "seed": seed,
+        "max_steps": max_steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+    }
+    given = {name: value for name, value in shortcuts.items() if value is not None}
+    overrides["training"] = given | overrides["training"]
+    folder = Path(out)
+    if resume:
+        _resume(folder, preset, corpus, tokenizer, device, overrides)
+    else:
+        _start(
+            folder,
+            preset or DEFAULT_PRESET,
+            corpus or DEFAULT_CORPUS,
+            tokenizer,
+            device,
+            overrides,
+        )
+
+
+def _parse_settings(settings: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """``("model.num_layers=2",)`` -> ``{"model": {"num_layers": 2}, "training": {}}``."""
+    names = {"model": dataclasses.fields(GPTConfig), "training": dataclasses.fields(TrainingConfig)}
+    fields = [f"{part}.{field.name}" for part in names for field in names[part]]
+    parsed: dict[str, dict[str, Any]] = {part: {} for part in names}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set {setting}: write it as KEY=VALUE.")
+        if key not in fields:
+            raise unknown_name("--set", key, fields)
+        part, _, name = key.partition(".")
+        try:
+            parsed[part][name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            parsed[part][name] = value  # the configuration says what it wants instead
+    return parsed
+
+
+def _start(
+    folder: Path,
+    preset: str,
+    corpus_name: str,
+    tokenizer_name: str | None,
+    device: str,
+    overrides: dict[str, dict[str, Any]],
+) -> None:
+    model_config = GPTConfig.preset(preset, **overrides["model"])
+    training_config = TrainingConfig.preset(preset, **_adapted(preset, overrides["training"]))
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(
+            f"{folder} exists: add --resume to go on with the run in it, or choose another --out."
+        )
+    from course_pkg.data import load_corpus
+    from course_pkg.gpt import GPT
+
+    chosen_device = _device(device)
+    corpus = load_corpus(corpus_name)
+    training, validation = corpus.split(VALIDATION_FRACTION)
+    if tokenizer_name is None:
+        tokenizer = _train_tokenizer(training, model_config.vocab_size)
+    else:
+        tokenizer = _load_tokenizer(tokenizer_name)
+    # A small corpus may give fewer tokens than asked for, a given tokenizer any number.
+    values = model_config.to_dict() | {"vocab_size": tokenizer.vocab_size}
+    model_config = GPTConfig.from_dict(values)
+    import torch
+
+    with torch.random.fork_rng([]):
+        torch.manual_seed(training_config.seed)
+        model = GPT(model_config)
+    model.to(chosen_device)
+    trainer = _trainer(model, tokenizer, training, validation, training_config, folder)
+    run = {"preset": preset, "corpus": _lasting_name(corpus_name)}
+    with _writing(folder), _undone_without_checkpoint(folder):
+        _write_json(folder / _RUN_FILE, run)
+        tokenizer.save(folder / "tokenizer.json")
+        _run(trainer, tokenizer, folder)
+
+
+def _adapted(preset: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What was given, and what follows from it unless it was given too."""
+    recipe = PRESETS[preset].training
+    adapted: dict[str, Any] = {}
+    if isinstance(given.get("max_steps"), int):
+        adapted["warmup_steps"] = min(recipe.warmup_steps, max(0, given["max_steps"] // 10))
+    if isinstance(given.get("learning_rate"), (int, float)):
+        adapted["min_lr"] = given["learning_rate"] * recipe.min_lr / recipe.learning_rate
+    return adapted | given
+
+
+def _resume(
+    folder: Path,
+    preset: str | None,
+    corpus_name: str | None,
+    tokenizer_name: str | None,
+    device: str,
+    overrides: dict[str, dict[str, Any]],
+) -> None:
+    from course_pkg.data import load_corpus
+    from course_pkg.gpt import GPT
+    from course_pkg.tokenizer import BPETokenizer
+    from course_pkg.training import CHECKPOINT_NAME, read_checkpoint
+
+    checkpoint = read_checkpoint(folder / CHECKPOINT_NAME)
+    run = _read_run(folder)
+    asked = {
+        "preset": preset,
+        "corpus": None if corpus_name is None else _lasting_name(corpus_name),
+    }
+    for name, value in asked.items():
+        if value is not None and value != run[name]:
+            raise ValueError(f"--{name}={value}: the run in {folder} has {name} {run[name]}.")
+    if tokenizer_name is not None:
+        raise ValueError(f"--tokenizer={tokenizer_name}: the run in {folder} has its own.")
+    model_config = GPTConfig.from_dict(checkpoint["model_config"] | overrides["model"])
+    training_config = TrainingConfig.from_dict(
+        checkpoint["training_config"] | overrides["training"]
+    )
+    if checkpoint["step"] >= training_config.max_steps:
+        click.echo(f"{folder} is finished: all {training_config.max_steps:,} steps are done.")
+        if all((folder / name).exists() for name in _RESULTS):
+            return
+    chosen_device = _device(device)
+    training, validation = load_corpus(run["corpus"]).split(VALIDATION_FRACTION)
+    tokenizer = BPETokenizer.load(folder / "tokenizer.json")
+    model = GPT(model_config).to(chosen_device)
+    trainer = _trainer(model, tokenizer, training, validation, training_config, folder)
+    trainer.load(folder / CHECKPOINT_NAME)
+    click.echo(f"resuming {folder} after step {trainer.step_number:,}")
+    with _writing(folder):
+        _run(trainer, tokenizer, folder)
+
+
+def _trainer(
+    model: "GPT",
+    tokenizer: "BPETokenizer",
+    training: "Corpus",
+    validation: "Corpus",
+    config: TrainingConfig,
+    folder: Path,
+) -> "Trainer":
+    from course_pkg.data import encode_documents
+    from course_pkg.training import Trainer
+
+    train_ids = encode_documents(training.documents, tokenizer)
+    validation_ids = encode_documents(validation.documents, tokenizer)
+    click.echo(
+        f"{training.num_documents:,} documents to train on ({len(train_ids):,} tokens), "
+        f"{validation.num_documents:,} to validate on ({len(validation_ids):,} tokens)"
+    )
+    return Trainer(
+        model,
+        train_ids,
+        validation_ids,
+        config,
+        folder,
+        bytes_per_token=validation.num_bytes / len(validation_ids),
+    )
+
+
+def _run(trainer: "Trainer", tokenizer: "BPETokenizer", folder: Path) -> None:
+    device = next(trainer.model.parameters()).device
+    click.echo(f"{trainer.model.num_parameters():,} parameters on {device}, kept in {folder}")
+    with _progress("training", trainer.config.max_steps) as update:
+        trainer.on_log = lambda record: update(str(record), record.step)
+        history = trainer.train()
+    if trainer.step_number < trainer.config.max_steps:
+        click.echo(f"to go on: course train --out {folder} --resume")
+        raise click.exceptions.Exit(130)
+    _write_results(trainer, history, tokenizer, folder)
+
+
+def _write_results(
+    trainer: "Trainer", history: "History", tokenizer: "BPETokenizer", folder: Path
+) -> None:
+    from course_pkg.weights import save_pretrained
+
+    save_pretrained(trainer.model, folder, tokenizer)
+    _write_json(folder / "history.json", history.to_dict())
+    if importlib.util.find_spec("matplotlib") is None:
+        click.echo("no loss.svg: matplotlib is not installed (pip install matplotlib)")
+    else:
+        with atomic_write(folder / "loss.svg") as file:
+            file.write(_loss_curve(history))
+    pieces = _continuation(
+        trainer.model, tokenizer, "", _SAMPLE_TOKENS, _SAMPLE_TEMPERATURE, None, None, seed=0
+    )
+    sample = "".join(pieces).strip() + "\n"
+    with atomic_write(folder / "sample.txt") as file:
+        file.write(sample)
+    click.echo(f"\n{sample}\nmore like this: course generate {folder}")
+
+
+def _loss_curve(history: "History") -> str:
+    """The curve as SVG text, the same for the same history."""
+    import matplotlib
+    from matplotlib.figure import Figure  # not pyplot: it has no global state and opens no window
+
+    with matplotlib.rc_context({"svg.hashsalt": "course", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot(*history.curve("train_loss"), color="#8ab", linewidth=0.8, label="each batch")
+        axes.plot(*history.evaluation_curve("train_loss"), "o-", label="training")
+        axes.plot(*history.evaluation_curve("validation_loss"), "s--", label="validation")
+        axes.set(xlabel="step", ylabel="loss (nats per token)")
+        axes.legend()
+        axes.grid(alpha=0.3)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def _train_tokenizer(training: "Corpus", vocab_size: int) -> "BPETokenizer":
+    from course_pkg.tokenizer import END_OF_TEXT, BPETokenizer
+
+    with warnings.catch_warnings(record=True) as caught, _progress("tokenizer", vocab_size) as go:
+        warnings.simplefilter("always")
+        go(f"training a tokenizer of {vocab_size:,} tokens", 0)
+        tokenizer = BPETokenizer.train(
+            training.documents,
+            vocab_size,
+            special_tokens=[END_OF_TEXT],
+            progress=lambda done, wanted: go(None, done + vocab_size - wanted),
+        )
+    for warning in caught:
+        click.echo(str(warning.message))
+    return tokenizer
+
+
+@contextlib.contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[str | None, int], None]]:
+    """Gives ``update(line or None, done)``: a bar under the lines in a terminal, else the lines."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        yield lambda line, done: click.echo(line) if line else None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(what, total=total)
+
+        def update(line: str | None, done: int) -> None:
+            if line:
+                bar.console.print(line)
+            bar.update(task, completed=done)
+
+        yield update
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Name the folder where an error of the disk names a temporary file or nothing."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None and not str(error.filename).endswith(".tmp"):
+            raise
+        message = f"cannot write there: {error.strerror or error}"
+        raise OSError(error.errno, message, str(folder)) from error
+
+
+@contextlib.contextmanager
+def _undone_without_checkpoint(folder: Path) -> Iterator[None]:
+    """A run that ends in an error before its first checkpoint leaves no folder behind."""
+    from course_pkg.training import CHECKPOINT_NAME
+
+    existed = folder.exists()
+    try:
+        yield
+    except BaseException:
+        if not (folder / CHECKPOINT_NAME).exists():
+            for name in (_RUN_FILE, "tokenizer.json"):
+                (folder / name).unlink(missing_ok=True)
+            if folder.exists() and not existed:
+                folder.rmdir()
+        raise
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with atomic_write(path) as file:
+        json.dump(content, file, indent=1)
+        file.write("\n")
+
+
+def _read_run(folder: Path) -> dict[str, str]:
+    """What ``run.json`` says that the checkpoint does not."""
+    path = folder / _RUN_FILE
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        run = None
+    if not isinstance(run, dict) or not {"preset", "corpus"} <= run.keys():
+        raise ValueError(f"{path} is damaged: it must hold the run's preset and corpus.")
+    return run
+
+
+def _lasting_name(corpus: str) -> str:
+    """A corpus's name, or its path from the root: a run may be resumed from another folder."""
+    return corpus if corpus in CORPORA else str(Path(corpus).resolve())
+
+
+def _device(name: str) -> "torch.device":
+    if name not in DEVICES:
+        raise unknown_name("--device", name, DEVICES)
+    import torch
+
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(kind for kind, there in present.items() if there)
+    if not present[name]:
+        raise ValueError(f"--device={name}: there is no such device here.")
+    return torch.device(name)
+
+
+# course generate
+
+
+@course.command()
+@click.argument("model")
+@click.argument("prompt", default="")
+@click.option("--max-new-tokens", default=200, show_default=True)
+@click.option("--temperature", default=0.8, show_default=True, help="0 takes the likeliest token.")
+@click.option("--top-k", type=int, help="Draw from this many tokens only.")
+@click.option("--top-p", type=float, help="Draw from the likeliest tokens that hold this much.")
+@click.option("--seed", type=int, help="The same seed writes the same text.")
+@click.option("--num-samples", type=click.IntRange(min=1), default=1, show_default=True)
+def generate(
+    model: str,
+    prompt: str,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int | None,
+    num_samples: int,
+) -> None:
+    """Continue PROMPT with MODEL: a folder that `course train` made, or a name such as story-1m."""
+    gpt, tokenizer = _load_model(model)
+    for number in range(num_samples):
+        pieces = _continuation(
+            gpt,
+            tokenizer,
+            prompt,
+            max_new_tokens,
+            temperature,
+            top_k,
+            top_p,
+            seed=None if seed is None else seed + number,
+        )
+        if num_samples > 1:
+            click.echo(f"--- {number + 1} of {num_samples}")
+        click.echo(prompt, nl=False)
+        for piece in pieces:
+            click.echo(piece, nl=False)
+        click.echo()
+
+
+def _continuation(
+    model: "GPT",
+    tokenizer: "BPETokenizer",
+    prompt: str,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int | None,
+) -> Iterator[str]:
+    """The text that follows, piece by piece; a character cut between tokens comes whole."""
+    import torch
+
+    from course_pkg.generation import stream
+
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    end = tokenizer.end_of_text_id
+    ids = tokenizer.encode(prompt, allowed_special="all")
+    if not ids:  # a document begins where the one before it ended
+        ids = tokenizer.encode("\n") if end is None else [end]
+    device = next(model.parameters()).device
+    tokens = stream(
+        model,
+        torch.tensor([ids], device=device),
+        max_new_tokens,
+        temperature,
+        top_k,
+        top_p,
+        stop_ids=() if end is None else (end,),
+        generator=generator,
+    )
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    new_ids = (int(column) for column in tokens)
+    for token in new_ids:
+        if token != end:
+            yield decoder.decode(tokenizer.decode_bytes([token]))
+    yield decoder.decode(b"", final=True)
+
+
+def _load_model(name: str) -> tuple["GPT", "BPETokenizer"]:
+    from course_pkg.tokenizer import gpt2_tokenizer
+    from course_pkg.training import CHECKPOINT_NAME, load_model
+    from course_pkg.weights import load_pretrained
+
+    folder = _folder(name)
+    checkpoint = folder / CHECKPOINT_NAME
+    # Of a run that is not finished, or was resumed, the checkpoint is what is newest.
+    model = load_model(checkpoint) if checkpoint.exists() else load_pretrained(name)
+    tokenizer = _load_tokenizer(name) if folder.is_dir() else gpt2_tokenizer()
+    if tokenizer.vocab_size != model.config.vocab_size:
+        raise ValueError(
+            f"{name}: the tokenizer has {tokenizer.vocab_size} ids and the model "
+            f"{model.config.vocab_size}: they do not belong together."
+        )
+    return model, tokenizer
+
+
+def _folder(name: str) -> Path:
+    """The folder of a model: of one in this package by its name, else the path as given."""
+    embedded = _MODELS / name
+    return embedded if Path(name).name == name and embedded.is_dir() else Path(name)
+
+
+# course tokenize
+
+
+@course.command()
+@click.argument("text")
+@click.option("--tokenizer", default="stories", metavar="FILE|RUN|NAME", show_default=True)
+@click.option("--ids", is_flag=True, help="Only the ids, with spaces between them.")
+def tokenize(text: str, tokenizer: str, ids: bool) -> None:
+    """Show the tokens of TEXT, or of what stands on the standard input if TEXT is `-`."""
+    if text == "-":
+        text = _read_stdin()
+    loaded = _load_tokenizer(tokenizer)
+    tokens = loaded.encode(text, allowed_special="all")
+    if ids:
+        click.echo(" ".join(map(str, tokens)))
+        return
+    width = len(str(loaded.vocab_size))
+    for token in tokens:
+        click.echo(f"{token:>{width}}  {_visible(loaded.vocab[token])}")
+    num_bytes = len(text.encode("utf-8"))
+    ratio = f", {num_bytes / len(tokens):.2f} bytes per token" if tokens else ""
+    click.echo(f"{len(tokens):,} tokens, {num_bytes:,} bytes{ratio}")
+
+
+def _visible(token: bytes) -> str:
+    """A token in quotes; a part of a character as its bytes."""
+    try:
+        return repr(token.decode("utf-8"))
+    except UnicodeDecodeError:
+        return repr(token)
+
+
+def _read_stdin() -> str:
+    content = click.get_binary_stream("stdin").read()
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = content[error.start]
+        raise ValueError(
+            f"the standard input is not UTF-8: byte 0x{byte:02x} at offset {error.start}."
+        ) from None
+
+
+def _load_tokenizer(name: str) -> "BPETokenizer":
+    from course_pkg.tokenizer import BPETokenizer, gpt2_tokenizer
+
+    if name == "gpt2":
+        return gpt2_tokenizer()
+    folder = _folder(DEFAULT_PRESET if name == "stories" else name)
+    if folder.is_dir():
+        return BPETokenizer.load(folder / "tokenizer.json")
+    if not folder.exists() and folder.name == name:
+        raise unknown_name("tokenizer", name, TOKENIZERS)
+    return BPETokenizer.load(folder)
+
+
+# course info
+
+
+@course.command()
+@click.argument("name", required=False)
+def info(name: str | None) -> None:
+    """Say what NAME, a folder with a model or a preset, is made of; without it, what there is."""
+    if name is None:
+        _show_everything()
+    elif name in PRESETS:
+        _show_preset(name)
+    elif Path(name).is_dir():
+        _show_folder(Path(name))
+    elif Path(name).name == name:
+        raise unknown_name("preset", name, PRESETS)
+    else:
+        raise FileNotFoundError(f"{name}: there is no such folder.")
+
+
+def _show_everything() -> None:
+    import torch
+
+    from course_pkg.data import load_corpus
+
+    click.echo(f"course_pkg {__version__}, Python {platform.python_version()}, ", nl=False)
+    click.echo(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads")
+    click.echo("\npresets")
+    for name, preset in PRESETS.items():
+        click.echo(f"  {name:<12}  {_num_parameters(preset.model):>13,} parameters")
+    click.echo("\ncorpora")
+    for name, what in CORPORA.items():
+        size = ""
+        if name == DEFAULT_CORPUS:
+            corpus = load_corpus(name)
+            size = f": {corpus.num_documents:,} documents, {corpus.num_bytes:,} bytes"
+        click.echo(f"  {name:<12}  {what}{size}")
+    click.echo("\ntrained models in this package")
+    names = sorted(path.parent.name for path in _MODELS.glob("*/config.json"))
+    click.echo("".join(f"  {name}\n" for name in names) or "  none\n", nl=False)
+
+
+def _show_preset(name: str) -> None:
+    preset = PRESETS[name]
+    _show_model(preset.model)
+    _show_fields("recipe", preset.training.to_dict())
+    if (_MODELS / name).is_dir():
+        click.echo(f"\na trained model of this preset is in this package: course generate {name}")
+
+
+def _show_folder(folder: Path) -> None:
+    from course_pkg.training import CHECKPOINT_NAME, read_checkpoint
+
+    checkpoint = folder / CHECKPOINT_NAME
+    if not checkpoint.exists():
+        model, tokenizer = _load_model(str(folder))
+        _show_model(model.config)
+        click.echo(f"\ntokenizer: {tokenizer.vocab_size:,} tokens")
+        return
+    content = read_checkpoint(checkpoint)
+    _show_model(GPTConfig.from_dict(content["model_config"]))
+    _show_fields("recipe", content["training_config"])
+    _show_fields("run", _read_run(folder))
+    click.echo(f"\nsteps done: {content['step']:,} of {content['training_config']['max_steps']:,}")
+    evaluations = content["history"]["evaluations"]
+    for split in ("train", "validation"):
+        if losses := evaluations[f"{split}_loss"]:
+            step = evaluations["step"][-1]
+            click.echo(f"{split} loss at step {step:,}: {losses[-1]:.4f} nats per token")
+    click.echo("\nfiles")
+    for file in sorted(path for path in folder.iterdir() if path.is_file()):
+        click.echo(f"  {file.name:<18} {file.stat().st_size:>12,} bytes")
+
+
+def _show_model(config: GPTConfig) -> None:
+    click.echo(f"{_num_parameters(config):,} parameters, ", nl=False)
+    click.echo(f"{_num_parameters(config, non_embedding=True):,} without the embeddings")
+    _show_fields("model", config.to_dict())
+
+
+def _show_fields(title: str, values: dict[str, Any]) -> None:
+    click.echo(f"\n{title}")
+    for name, value in values.items():
+        click.echo(f"  {name:<18} {value}")
+
+
+def _num_parameters(config: GPTConfig, non_embedding: bool = False) -> int:
+    import torch
+
+    from course_pkg.gpt import GPT
+
+    with torch.device("meta"):  # shapes without memory
+        return GPT(config).num_parameters(non_embedding)
+
+
+if __name__ == "__main__":
+    main()
