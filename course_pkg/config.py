@@ -3,9 +3,11 @@
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from course_pkg.errors import unknown_name
+
+Config = TypeVar("Config", bound="_Config")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,7 +19,7 @@ class _Config:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
         """The inverse of ``to_dict``.
 
         Raises:
@@ -96,7 +98,7 @@ class GPTConfig(_Config):
         return self.d_model // self.num_heads
 
     @classmethod
-    def preset(cls, name: str, **overrides: Any) -> Self:
+    def preset(cls, name: str, **overrides: Any) -> "GPTConfig":
         """A named configuration, with some of its fields replaced.
 
         Raises:
@@ -170,7 +172,7 @@ class TrainingConfig(_Config):
         )
 
     @classmethod
-    def preset(cls, name: str, **overrides: Any) -> Self:
+    def preset(cls, name: str, **overrides: Any) -> "TrainingConfig":
         """The recipe of a named preset, with some of its fields replaced.
 
         Raises:

@@ -2,7 +2,6 @@
 
 import math
 import os
-from typing import Self
 
 import torch
 from jaxtyping import Float, Int
@@ -89,7 +88,7 @@ class GPT(nn.Module):
         return torch.optim.AdamW(groups, lr=learning_rate, betas=betas)
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str]) -> Self:
+    def from_pretrained(cls, name: str | os.PathLike[str]) -> "GPT":
         """A trained model by name (``"story-1m"``, ``"gpt2"``, ...) or from a folder.
 
         See ``course_pkg.weights.load_pretrained``, which does the work and says what can fail.
