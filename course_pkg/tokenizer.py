@@ -26,7 +26,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import regex
 
@@ -170,7 +170,7 @@ class BPETokenizer:
         pattern: str = GPT2_SPLIT_PATTERN,
         *,
         progress: Callable[[int, int], object] | None = None,
-    ) -> Self:
+    ) -> "BPETokenizer":
         """Learn ``vocab_size - 256 - len(special_tokens)`` merges from text.
 
         At each step the most frequent pair of neighbouring tokens becomes a token; of pairs that
@@ -399,7 +399,7 @@ class BPETokenizer:
             file.write("\n")
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | os.PathLike[str]) -> "BPETokenizer":
         """Read a file that ``save`` wrote.
 
         Raises:
@@ -456,7 +456,7 @@ class BPETokenizer:
         )
 
     @classmethod
-    def from_tiktoken(cls, encoding: "tiktoken.Encoding") -> Self:
+    def from_tiktoken(cls, encoding: "tiktoken.Encoding") -> "BPETokenizer":
         """The tokenizer of a ``tiktoken.Encoding``.
 
         tiktoken keeps no merges, only each token's rank. The two halves of a token are what is
@@ -488,7 +488,7 @@ class BPETokenizer:
     @classmethod
     def from_gpt2_files(
         cls, vocab_path: str | os.PathLike[str], merges_path: str | os.PathLike[str]
-    ) -> Self:
+    ) -> "BPETokenizer":
         """Read a vocabulary in GPT-2's layout.
 
         Args:
