@@ -1,0 +1,58 @@
+"""What this book needs beyond Jupyter Book: formulas offline, paired sources, a clean console."""
+
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.errors import ExtensionError
+
+_MATHJAX = "sphinx-mathjax-offline"
+
+
+def leave_out_paired_sources(app: Sphinx, config: Config) -> None:
+    """A page is built from its .ipynb; Sphinx would warn about the .md beside it."""
+    for notebook in Path(app.srcdir).glob("*/*.ipynb"):
+        source = notebook.with_suffix(".md")
+        if source.exists():
+            config.exclude_patterns.append(source.relative_to(app.srcdir).as_posix())
+
+
+def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
+    """Put MathJax and its fonts beside the pages, so that formulas need no network."""
+    if exception is not None or app.builder.format != "html":
+        return
+    try:
+        packaged = files(_MATHJAX) or []
+    except PackageNotFoundError as error:
+        raise ExtensionError(f"{_MATHJAX} is not installed: pip install {_MATHJAX}") from error
+    target = Path(app.outdir) / "_static" / "mathjax"
+    for file in packaged:
+        _, _, inside = file.as_posix().partition("/static/mathjax/")
+        if inside == "tex-chtml-full.js" or inside.startswith("output/chtml/fonts/woff-v2/"):
+            copy = target / inside
+            if not copy.exists():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copyfile(str(file.locate()), copy)
+
+
+def drop_duplicate_scripts(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Two extensions add the same script of constants; the second is an error in the console."""
+    seen, scripts = set(), []
+    for script in context.get("script_files", []):
+        body = getattr(script, "attributes", {}).get("body")
+        if body is None or body not in seen:
+            scripts.append(script)
+        seen.add(body)
+    context["script_files"] = scripts
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("config-inited", leave_out_paired_sources)
+    app.connect("build-finished", copy_mathjax)
+    app.connect("html-page-context", drop_duplicate_scripts, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
