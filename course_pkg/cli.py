@@ -138,7 +138,11 @@ def train(
     learning_rate: float | None,
     settings: tuple[str, ...],
 ) -> None:
-    """Train a GPT and leave it, its tokenizer, its history and a sample in a folder."""
+    """Train a GPT and keep it in a folder.
+
+    The folder gets the checkpoint to go on from, the tokenizer, the configuration, the weights,
+    the history with its loss curve, and a sample. Ctrl-C saves and stops.
+    """
     overrides = _parse_settings(settings)
     shortcuts = {
         "seed": seed,
@@ -499,7 +503,11 @@ def generate(
     seed: int | None,
     num_samples: int,
 ) -> None:
-    """Continue PROMPT with MODEL: a folder that `course train` made, or a name such as story-1m."""
+    """Let a model continue a text.
+
+    MODEL is a folder that `course train` made, or a name such as story-1m. Without PROMPT the
+    model begins a text of its own.
+    """
     gpt, tokenizer = _load_model(model)
     for number in range(num_samples):
         pieces = _continuation(
@@ -595,7 +603,10 @@ def _folder(name: str) -> Path:
 @click.option("--tokenizer", default="stories", metavar="FILE|RUN|NAME", show_default=True)
 @click.option("--ids", is_flag=True, help="Only the ids, with spaces between them.")
 def tokenize(text: str, tokenizer: str, ids: bool) -> None:
-    """Show the tokens of TEXT, or of what stands on the standard input if TEXT is `-`."""
+    """Show the tokens of a text.
+
+    If TEXT is `-`, it is read from the standard input.
+    """
     if text == "-":
         text = _read_stdin()
     loaded = _load_tokenizer(tokenizer)
@@ -649,7 +660,11 @@ def _load_tokenizer(name: str) -> "BPETokenizer":
 @course.command()
 @click.argument("name", required=False)
 def info(name: str | None) -> None:
-    """Say what NAME, a folder with a model or a preset, is made of; without it, what there is."""
+    """Show a model's parts, or what there is.
+
+    NAME is a folder that `course train` made, or a preset. Without it: versions, presets, corpora
+    and the trained models in this package.
+    """
     if name is None:
         _show_everything()
     elif name in PRESETS:

@@ -354,12 +354,14 @@ def check(exercise_id: str, answer: Any, *, hint: int = False) -> None:
 
 
 def evaluate(exercise: Exercise, answer: Any, *, seed: int = SEED) -> Report:
-    """Run, judge and diagnose an answer in this process."""
-    recording = run(exercise, answer, seed=seed)
-    report = judge(exercise, recording, seed=seed)
-    if report.status == "failed" and report.problem is None:
-        report = dataclasses.replace(report, diagnoses=diagnose(exercise, recording, seed=seed))
-    return report
+    """Run, judge and diagnose an answer in this process; no global generator is moved."""
+    with _global_generators(seed):
+        recording = run(exercise, answer, seed=seed)
+        report = judge(exercise, recording, seed=seed)
+        if report.status == "failed" and report.problem is None:
+            diagnoses = diagnose(exercise, recording, seed=seed)
+            report = dataclasses.replace(report, diagnoses=diagnoses)
+        return report
 
 
 def run(exercise: Exercise, answer: Any, *, seed: int = SEED) -> Recording:
@@ -534,7 +536,10 @@ def _raised(error: BaseException) -> Raised:
     while traceback is not None:
         frames.append((traceback.tb_frame.f_code.co_filename, traceback.tb_lineno))
         traceback = traceback.tb_next
-    message = str(error).partition("\n")[0]
+    try:
+        message = str(error).partition("\n")[0]
+    except Exception:  # an error class of the learner's own
+        message = ""
     if len(message) > 300:
         message = f"{message[:297]}..."
     theirs = [frame for frame in frames if not _is_library(frame[0])]
