@@ -6,6 +6,7 @@ import importlib.resources
 import json
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -249,8 +250,8 @@ def open_token_file(
     """The ids of a file made by ``write_token_file``, backed by a memory map.
 
     Nothing is read before it is used. The tensor has the file's dtype (uint16 or uint32);
-    ``TokenWindows`` and ``random_batches`` turn what they take from it into int64. Changes to the
-    tensor stay in memory and never reach the file.
+    ``TokenWindows`` and ``random_batches`` turn what they take from it into int64. The map is
+    read-only: the operating system ends a process that writes to the tensor.
 
     Args:
         path: the file.
@@ -278,9 +279,11 @@ def open_token_file(
         raise ValueError(f"{path}: damaged: it has {size} bytes and should have {expected}.")
     if tokenizer is not None and _fingerprint(tokenizer) != made_by:
         raise ValueError(f"{path}: its ids were made by another tokenizer than the one given.")
-    # Copy on write: PyTorch has no read-only tensors and warns about read-only arrays.
-    ids = np.memmap(path, dtype=dtype, mode="c", offset=_HEADER_BYTES, shape=(count,))
-    return torch.from_numpy(ids)
+    # Read-only, because Linux refuses a writable private map of a file larger than memory.
+    ids = np.memmap(path, dtype=dtype, mode="r", offset=_HEADER_BYTES, shape=(count,))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(ids)
 
 
 def _fingerprint(tokenizer: BPETokenizer) -> str:

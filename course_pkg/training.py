@@ -5,14 +5,13 @@ import dataclasses
 import io
 import math
 import os
-import pickle
 import signal
 import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,7 +98,7 @@ def learning_rate_at(step: int, config: TrainingConfig) -> float:
         return config.min_lr
     progress = (step - config.warmup_steps) / (config.max_steps - config.warmup_steps)
     weight = 0.5 * (1 + math.cos(math.pi * progress))
-    return weight * config.learning_rate + (1 - weight) * config.min_lr
+    return config.min_lr + weight * (config.learning_rate - config.min_lr)
 
 
 def accumulate_gradients(
@@ -267,7 +266,7 @@ class History:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Mapping[str, Sequence[Any]]]) -> Self:
+    def from_dict(cls, values: Mapping[str, Mapping[str, Sequence[Any]]]) -> "History":
         """The inverse of ``to_dict``."""
         history = cls()
         history.rows = _rows(values["rows"], cls._COLUMNS)
@@ -658,13 +657,13 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no checkpoint.")
-    try:
+    file = io.BytesIO(path.read_bytes())  # from here on, whatever fails is the content's fault
+    content = None
+    with contextlib.suppress(Exception), zipfile.ZipFile(file) as archive:
         # torch.load does not look at the archive's checksums.
-        with zipfile.ZipFile(path) as archive:
-            intact = archive.testzip() is None
-        content = torch.load(path, map_location="cpu", weights_only=True) if intact else None
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
-        content = None
+        if archive.testzip() is None:
+            file.seek(0)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(content, dict) or "format" not in content:
         raise ValueError(f"{path}: not a checkpoint, or a truncated or damaged one.")
     if content["format"] != _FORMAT or content.keys() != _KEYS:

@@ -7,3 +7,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 # Tests never reach for a network: these make the libraries say so at once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import hypothesis
+
+# No test may fail because the machine was busy.
+hypothesis.settings.register_profile("course", deadline=None)
+hypothesis.settings.load_profile("course")
