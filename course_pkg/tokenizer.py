@@ -345,7 +345,7 @@ class BPETokenizer:
 
     # Decoding
 
-    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
+    def decode(self, ids: Iterable[SupportsIndex], errors: str = "replace") -> str:
         """Turn ids back into text.
 
         Args:
@@ -358,7 +358,7 @@ class BPETokenizer:
         """
         return self.decode_bytes(ids).decode("utf-8", errors=errors)
 
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+    def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
         """Turn ids back into the bytes that they stand for.
 
         Raises:
@@ -587,9 +587,11 @@ def _learn_merges(
     # Pair -> numbers of the pieces that hold it, or held it once.
     holders: defaultdict[str, list[int]] = defaultdict(list)
     for number, (piece, frequency) in enumerate(zip(pieces, frequencies, strict=True)):
-        for pair in map(operator.add, piece, piece[1:]):
+        pairs = list(map(operator.add, piece, piece[1:]))
+        for pair in pairs:
             counts[pair] += frequency
-            _add_last(holders[pair], number)
+        for pair in set(pairs):
+            holders[pair].append(number)
 
     # heapq gives the smallest entry. Among equal counts that must be the greatest pair of byte
     # strings, so each symbol has a key in which the order is turned round: bytes complemented,
@@ -622,32 +624,29 @@ def _learn_merges(
                 continue
             pieces[number] = new.join(parts)
             frequency = frequencies[number]
+            pairs = []
             before = parts[0][-1:]  # what stands before the pair: nothing, a symbol or a new one
             for after in parts[1:]:
                 if before:
                     counts[(right if before == new else before) + left] -= frequency
-                    created[before + new] += frequency
-                    _add_last(holders[before + new], number)
+                    pairs.append(before + new)
                 before = new
                 if after:
                     counts[right + after[0]] -= frequency
-                    created[new + after[0]] += frequency
-                    _add_last(holders[new + after[0]], number)
+                    pairs.append(new + after[0])
                     before = after[-1]
+            for created_pair in pairs:
+                created[created_pair] += frequency
+            for created_pair in set(pairs):
+                holders[created_pair].append(number)
         del counts[pair]
-        for neighbour, count in created.items():
-            counts[neighbour] = count
-            neighbour_key = keys[ord(neighbour[0])] + keys[ord(neighbour[1])]
-            heapq.heappush(heap, (-count, neighbour_key, neighbour))
+        for created_pair, count in created.items():
+            counts[created_pair] = count
+            key = keys[ord(created_pair[0])] + keys[ord(created_pair[1])]
+            heapq.heappush(heap, (-count, key, created_pair))
         if progress:
             progress(len(learned), wanted)
     return learned
-
-
-def _add_last(numbers: list[int], number: int) -> None:
-    """Append a number unless it is the last one already: a piece is visited in one go."""
-    if not numbers or numbers[-1] != number:
-        numbers.append(number)
 
 
 # Pieces and symbols
