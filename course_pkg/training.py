@@ -69,7 +69,7 @@ def perplexity(loss: float) -> float:
         return math.inf
 
 
-def bits_per_byte(loss: float, num_tokens: float, num_bytes: float) -> float:
+def bits_per_byte(loss: float, num_tokens: int | float, num_bytes: int | float) -> float:
     """A loss in nats per token as bits per byte of text, comparable across tokenizers.
 
     Args:

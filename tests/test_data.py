@@ -145,7 +145,7 @@ def test_a_split_keeps_order_and_cuts_no_document(documents, fraction):
     assert training.num_bytes + validation.num_bytes == corpus.num_bytes
 
 
-@pytest.mark.parametrize("fraction", [0, 1, -0.1, float("nan")])
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan")])
 def test_a_split_needs_a_fraction(fraction):
     with pytest.raises(ValueError, match="validation_fraction"):
         Corpus("c", ("a", "b")).split(fraction)

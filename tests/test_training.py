@@ -455,7 +455,7 @@ def test_records_print_as_lines_and_repeat_without_times(capsys):
     assert not any("tokens/s" in line or "left" in line for line in runs[0])
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (3725, "1:02:05")])
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (3725.0, "1:02:05")])
 def test_the_time_left(seconds, text):
     record = StepRecord(1, 10, 2.0, 1e-3, 1.0, 100, 1234.5, seconds)
     assert str(record).endswith(f"1,234 tokens/s  {text} left")
