@@ -37,9 +37,24 @@ GPT4_PATTERN = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-SNIPPETS = """
-    ' 'r 're 'l 'll e the banana aaaa ß ǅ Ⅷ ½ 7 1234 . !? _ < <s |> 漢字 مرحبا 🇨🇭 👩‍👩‍👧
-""".split()
+SNIPPETS = [
+    "'",
+    "'r",
+    "'re",
+    "'l",
+    "'ll",
+    "e",
+    "the",
+    "banana",
+    "aaaa",
+    ".",
+    "!?",
+    "_",
+    "<",
+    "<s",
+    "|>",
+]
+SNIPPETS += ["ß", "ǅ", "Ⅷ", "½", "7", "1234", "漢字", "مرحبا", "🇨🇭", "👩‍👩‍👧"]
 SNIPPETS += [" ", "  ", "\n", "\r\n", "\t", "\u00a0", "\u3000", "\x1c", "\u200d", " the"]
 SNIPPETS += ["e\u0301", "\x00", "\ufeff", "\ufffd", *SPECIALS]
 snippets = st.sampled_from(SNIPPETS)
