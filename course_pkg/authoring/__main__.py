@@ -1,6 +1,12 @@
-"""``python -m course_pkg.authoring``: make the notebooks and the exercises, or check them."""
+"""``python -m course_pkg.authoring``: make notebooks, exercises and the book, or check them."""
 
+import shutil
+import subprocess
+import sys
 import time
+import webbrowser
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import click
@@ -92,6 +98,38 @@ def check(root: Path) -> None:
     if found:
         raise click.ClickException("run `make exercises` and `make notebooks`")
     click.echo("notebooks and exercises agree with their sources")
+
+
+@main.command()
+@click.pass_obj
+def book(root: Path) -> None:
+    """Build the book into _build/html; a warning is an error."""
+    run = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    result = subprocess.run([*run, "build", str(root), "-W", "-n", "--keep-going"], check=False)
+    if result.returncode:
+        # The next build would skip a page that gave a warning, and pass: forget what was read.
+        shutil.rmtree(root / "_build" / ".doctrees", ignore_errors=True)
+        raise click.ClickException("the book has errors or warnings, listed above")
+    click.echo(f"The book: {(root / '_build' / 'html' / 'index.html').resolve()}")
+
+
+@main.command()
+@click.option("--port", default=0, help="The port to serve on (default: one that is free).")
+@click.pass_obj
+def serve(root: Path, port: int) -> None:
+    """Serve the built book on this machine and open it, until Ctrl-C."""
+    pages = root / "_build" / "html"
+    if not (pages / "index.html").is_file():
+        raise click.ClickException(f"{pages} holds no book: run `make book` first")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(pages))
+    with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+        address = f"http://127.0.0.1:{server.server_port}/"
+        click.echo(f"{address} (Ctrl-C stops)")
+        webbrowser.open(address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            click.echo("stopped")
 
 
 if __name__ == "__main__":

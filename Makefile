@@ -1,0 +1,80 @@
+# Run `make` to see what there is. Windows: the README gives the same as plain Python commands.
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+# What is installed is remembered under the hash of the files that ask for it.
+book_hash := $(shell cat requirements.txt pyproject.toml | cksum | cut -d' ' -f1)
+test_hash := $(shell cat requirements.txt pyproject.toml tests/requirements*.txt | cksum | cut -d' ' -f1)
+BOOK_READY := $(VENV)/.book-$(book_hash)
+TEST_READY := $(VENV)/.test-$(test_hash)
+
+# Several processes share the cores, and outputs must not depend on how many there are.
+export OMP_NUM_THREADS := 1
+export PYTHONHASHSEED := 0
+export MPLBACKEND := agg
+
+NBVAL := --nbval --nbval-current-env
+XDIST := -n $(JOBS) --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book serve test notebooks exercises lint system clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) \
+		| awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+setup: $(BOOK_READY) ## create .venv with the pinned packages (the other targets do it too)
+
+book: $(BOOK_READY) ## build the book; warnings are errors
+	@$(PY) -m course_pkg.authoring book
+
+serve: book ## build the book, serve it on this machine and open it
+	@$(PY) -m course_pkg.authoring serve
+
+# The chapters run once more on another code path of the processor: what they print must not care.
+test: $(TEST_READY) lint ## run everything that CI runs without a browser
+	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 \
+		$(PY) -m pytest -q $(XDIST) $(NBVAL) $(wildcard book/0[1-5]_*.ipynb) tests/test_repository.py
+	$(PY) -m pytest -q $(XDIST) $(NBVAL) tests book solutions
+
+notebooks: $(BOOK_READY) ## execute the .md notebooks that changed (all: make notebooks FORCE=1)
+	$(PY) -m course_pkg.authoring notebooks $(if $(FORCE),--force)
+
+exercises: $(BOOK_READY) ## make exercises/ from solutions/
+	$(PY) -m course_pkg.authoring exercises
+
+lint: $(TEST_READY) ## check style and spelling
+	$(BIN)/ruff check .
+	$(BIN)/codespell
+
+system: ## install Debian's Chromium and bubblewrap, for the browser tests and grading
+	@if command -v chromium >/dev/null && command -v bwrap >/dev/null; then :; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -q && apt-get install -y -q --no-install-recommends chromium bubblewrap; \
+	fi || true
+	@for tool in chromium bwrap; do \
+		command -v $$tool >/dev/null || echo "$$tool is missing: what needs it will be skipped"; \
+	done
+
+clean: ## remove what was built (not .venv)
+	rm -rf _build build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed and $(PYTHON) is not: make PYTHON=python3.12 ..." >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(BOOK_READY): | $(PY)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@rm -f $(VENV)/.book-* && touch $@
+
+$(TEST_READY): $(BOOK_READY)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r tests/requirements-no-deps.txt
+	@rm -f $(VENV)/.test-* && touch $@
