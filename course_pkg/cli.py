@@ -538,7 +538,7 @@ def _continuation(
     top_p: float | None,
     seed: int | None,
 ) -> Iterator[str]:
-    """The text that follows, piece by piece; a character cut between tokens comes whole."""
+    """The text that follows, piece by piece. Bad arguments are refused at once."""
     import torch
 
     from course_pkg.generation import stream
@@ -563,10 +563,14 @@ def _continuation(
         stop_ids=() if end is None else (end,),
         generator=generator,
     )
+    return _text(tokenizer, (int(column) for column in tokens))
+
+
+def _text(tokenizer: "BPETokenizer", ids: Iterator[int]) -> Iterator[str]:
+    """The text of each id, without end-of-text; a character cut between ids comes whole."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    new_ids = (int(column) for column in tokens)
-    for token in new_ids:
-        if token != end:
+    for token in ids:
+        if token != tokenizer.end_of_text_id:
             yield decoder.decode(tokenizer.decode_bytes([token]))
     yield decoder.decode(b"", final=True)
 
@@ -631,7 +635,7 @@ def _visible(token: bytes) -> str:
 
 
 def _read_stdin() -> str:
-    content = click.get_binary_stream("stdin").read()
+    content = sys.stdin.buffer.read()
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
