@@ -90,7 +90,7 @@ def read_solutions(path: Path) -> Solutions:
     kept = ([rest] if rest.source.strip() else []) + preamble[1:]
     if not sections:
         raise ValueError(f"{path.name}: no exercise, that is, no level-2 heading.")
-    exercises = []
+    exercises: list[Exercise] = []
     for position, cells in enumerate(sections, start=1):
         exercise = _read_exercise(cells, stem, position, path.name)
         if exercise.id in {other.id for other in exercises}:
@@ -156,7 +156,7 @@ def _read_exercise(cells: list[NotebookNode], stem: str, position: int, name: st
     for key in data:
         if key not in ("id", "points", "kind"):
             raise unknown_name(f"{where}: exercise metadata", key, ("id", "points", "kind"))
-    identifier, points, kind = data.get("id", ""), data.get("points"), data.get("kind")
+    identifier, points, kind = str(data.get("id")), data.get("points"), str(data.get("kind"))
     match = _ID.fullmatch(identifier)
     if match is None or match[1] != stem[:2]:
         raise ValueError(f"{where}: id={identifier!r} must look like '{stem[:2]}.split_heads'.")
@@ -316,7 +316,8 @@ def leaks(page: Solutions, text: str) -> list[str]:
     published = {line.strip() for line in text.splitlines()}
     found = []
     for exercise in page.exercises:
-        secret, given = set(), set()
+        secret: set[str] = set()
+        given: set[str] = set()
         for cell in exercise.cells:
             lines = cell.source.splitlines()
             hidden: set[int] = set()

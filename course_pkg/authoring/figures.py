@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -35,7 +36,7 @@ INK_ON_LIGHT, INK_ON_DARK = "#1f2328", "#e6edf3"
 HEAT = LinearSegmentedColormap.from_list("heat", [(0.24, 0.49, 0.86, 0.0), (0.24, 0.49, 0.86, 0.8)])
 
 # 5 inches are 480 CSS pixels. At a phone's 350 the 11-point letters are still 10.7 pixels high.
-_STYLE = {
+_STYLE: dict[str, Any] = {
     "figure.figsize": (5.0, 3.1),
     "figure.constrained_layout.use": True,
     "figure.facecolor": "none",
@@ -43,7 +44,7 @@ _STYLE = {
     "axes.edgecolor": "black",
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": mpl.cycler(color=list(COLORS.values())),
+    "axes.prop_cycle": cycler(color=list(COLORS.values())),
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "font.family": "DejaVu Sans",  # it comes with matplotlib, so it is the same everywhere
@@ -78,7 +79,7 @@ class Drawing:
 
 def use_style() -> None:
     """Give the figures that follow the book's style."""
-    mpl.rcParams.update(_STYLE)
+    plt.style.use(_STYLE)
 
 
 def svg(figure: Figure) -> str:
@@ -186,12 +187,12 @@ def heatmap(
     ax.tick_params(length=0, labeltop=True, labelbottom=False)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    ax.set_yticks(
-        np.arange(matrix.shape[0]) + 0.5, rows if rows is not None else range(len(matrix))
-    )
-    names = columns if columns is not None else range(matrix.shape[1])
-    upright = all(len(str(name)) <= 2 for name in names)
-    ax.set_xticks(np.arange(matrix.shape[1]) + 0.5, names, rotation=0 if upright else 90)
+    height, width = matrix.shape
+    row_names = [str(name) for name in (range(height) if rows is None else rows)]
+    column_names = [str(name) for name in (range(width) if columns is None else columns)]
+    upright = all(len(name) <= 2 for name in column_names)
+    ax.set_yticks(np.arange(height) + 0.5, row_names)
+    ax.set_xticks(np.arange(width) + 0.5, column_names, rotation=0 if upright else 90)
     if write is not None:
         for (row, column), value in np.ndenumerate(matrix):
             if np.isfinite(value):

@@ -62,7 +62,7 @@ def read(path: Path) -> NotebookNode:
         ValueError: a cell is empty, or has a tag or a metadata key that nothing here reads.
     """
     source = jupytext.reads(path.read_text(encoding="utf-8"), fmt="md:myst")
-    cells = []
+    cells: list[NotebookNode] = []
     for cell in source.cells:
         metadata = json.loads(json.dumps(cell.metadata))
         if cell.cell_type == "code" and not cell.source.strip():
