@@ -144,8 +144,9 @@ def test_a_megabyte_of_one_character(character: str) -> None:
     tokenizer, peer = trained(), trained().to_tiktoken()
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
-    # Every power of two of the character merges alike: a tenth tells tiktoken's way.
-    assert tokenizer.encode(text[:2000]) == peer.encode(text[:2000])
+    # tiktoken's regular expressions run out of stack on longer runs of whitespace.
+    part = text[:20_000] if character.isspace() else text
+    assert tokenizer.encode(part) == peer.encode(part)
     assert list(tokenizer.encode_iterable([text])) == ids
 
 
