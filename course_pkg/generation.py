@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -181,7 +182,7 @@ def _eval_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _require_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
+def _require_sampling(temperature: Any, top_k: Any, top_p: Any) -> None:
     if not (_is_number(temperature) and 0 <= temperature < math.inf):
         raise ValueError(
             f"temperature={temperature!r} is not allowed: it must be a finite number of at least 0."
