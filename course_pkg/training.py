@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import itertools
 import math
 import os
 import signal
@@ -341,8 +342,8 @@ class Trainer:
         # Three streams that must not be equal: batches, evaluation, dropout.
         self._generator = torch.Generator().manual_seed(config.seed)
         self._evaluation_seed = config.seed + 1
-        self._batches = self._random_batches("train", self._generator)
-        self._random_batches("validation", self._generator)  # is it long enough?
+        for split in self._splits:
+            self._random_batches(split, self._generator)  # is it long enough?
         with _restored_random_state(self._device):
             torch.manual_seed(config.seed + 2)
             self._random_state = _get_random_state(self._device)
@@ -424,9 +425,9 @@ class Trainer:
         return self.history.rows[-1]["tokens"] if self.history.rows else 0
 
     def step(self) -> dict[str, Any]:
-        """One update; returns its row of the history.
+        """One update; returns its row of the history and leaves the model in training mode.
 
-        If anything goes wrong on the way, the trainer is as it was before the step.
+        If anything goes wrong before the weights change, the run is where it was before the step.
 
         Raises:
             FloatingPointError: the loss or the gradient is not finite.
@@ -436,7 +437,8 @@ class Trainer:
         data_position = self._generator.get_state()
         random_state = self._random_state
         try:
-            micro_batches = [next(self._batches) for _ in range(self.config.accumulation_steps)]
+            batches = self._random_batches("train", self._generator)
+            micro_batches = list(itertools.islice(batches, self.config.accumulation_steps))
             with _restored_random_state(self._device):
                 _set_random_state(self._device, random_state)
                 loss, num_targets = accumulate_gradients(self.model, micro_batches)

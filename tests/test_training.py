@@ -418,6 +418,26 @@ def test_it_trains_outside_the_main_thread(uninterrupted):
     assert_same(everything(trainer), uninterrupted)
 
 
+@pytest.mark.parametrize("where", ["in the data", "in the model", "in the gradient"])
+def test_a_step_that_fails_can_be_tried_again(monkeypatch, uninterrupted, where):
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    trainer = trainer_of()
+    trainer._evaluate_if_due()
+    with monkeypatch.context() as patch:
+        if where == "in the data":
+            patch.setattr("course_pkg.data._window", fail)
+        elif where == "in the model":
+            patch.setattr(trainer.model.final_norm, "forward", fail)
+        else:
+            patch.setattr("torch.nn.utils.clip_grad_norm_", fail)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            trainer.step()
+    trainer.train()
+    assert_same(everything(trainer), uninterrupted)
+
+
 # Records and history
 
 
