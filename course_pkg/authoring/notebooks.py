@@ -111,11 +111,12 @@ class _ThisPython(AsyncKernelManager):
         return KernelSpecManager(kernel_dirs=[])
 
 
-def execute(notebook: NotebookNode, folder: Path) -> None:
+def execute(notebook: NotebookNode, folder: Path, allow_errors: bool = False) -> None:
     """Run every cell in a fresh kernel and keep the outputs in a form that never varies.
 
     Raises:
-        nbclient.exceptions.CellExecutionError: a cell fails and is not tagged raises-exception.
+        nbclient.exceptions.CellExecutionError: a cell fails, is not tagged raises-exception, and
+            ``allow_errors`` is not set.
     """
     with tempfile.TemporaryDirectory() as profile:
         client = NotebookClient(
@@ -124,6 +125,7 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
             kernel_name="python3",
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
             timeout=CELL_TIMEOUT,
+            allow_errors=allow_errors,
             record_timing=False,
             store_widget_state=False,
             resources={"metadata": {"path": str(folder)}},
