@@ -46,6 +46,7 @@ _MODULES = {
         "from_llms_from_scratch",
         "from_nanogpt",
         "load_pretrained",
+        "load_tokenizer",
         "save_pretrained",
         "to_huggingface",
     ),

@@ -115,6 +115,23 @@ def load_pretrained(
     raise FileNotFoundError(f"{folder}: there is no such folder.")
 
 
+def load_tokenizer(name_or_dir: str | os.PathLike[str]) -> BPETokenizer:
+    """The tokenizer beside a model: of one that comes with this package, or of a folder.
+
+    Raises:
+        FileNotFoundError: the folder, or the tokenizer in it, is not there.
+        ValueError: the name is unknown, or the file is damaged.
+    """
+    given = os.fspath(name_or_dir)
+    embedded = isinstance(name_or_dir, str) and given in _embedded()
+    folder = _MODELS / given if embedded else Path(given)
+    if (folder / _TOKENIZER).is_file():
+        return BPETokenizer.load(folder / _TOKENIZER)
+    if isinstance(name_or_dir, str) and folder.name == given and not folder.is_dir():
+        raise unknown_name("name_or_dir", given, _embedded())
+    raise FileNotFoundError(f"{folder}: there is no {_TOKENIZER} in this folder.")
+
+
 def _embedded() -> list[str]:
     return sorted(path.parent.name for path in _MODELS.glob(f"*/{_CONFIG}"))
 
