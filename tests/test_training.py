@@ -273,9 +273,10 @@ def test_small_batches_accumulated_train_as_one_large_batch():
         torch.testing.assert_close(small[name], large[name], rtol=1e-7, atol=1e-9)
 
 
-def test_the_trainer_is_the_loop_that_one_would_write_by_hand():
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_the_trainer_is_the_loop_that_one_would_write_by_hand(dropout):
     config = dataclasses.replace(RECIPE, accumulation_steps=1, grad_clip=0.3)
-    shape = dataclasses.replace(MODEL, dropout=0.0)
+    shape = dataclasses.replace(MODEL, dropout=dropout)
     model, by_hand = (new_model(shape, dtype=torch.float64) for _ in range(2))
     history = trainer_of(config, model).train()
 
@@ -285,6 +286,7 @@ def test_the_trainer_is_the_loop_that_one_would_write_by_hand():
     ]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95))
     batches = random_batches(TRAIN_IDS, 3, 6, torch.Generator().manual_seed(config.seed))
+    torch.manual_seed(config.seed + 2)  # dropout's stream, drawn from step after step
     for step in range(1, config.max_steps + 1):
         inputs, targets = next(batches)
         loss = F.cross_entropy(by_hand(inputs).flatten(0, 1), targets.flatten())
