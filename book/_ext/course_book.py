@@ -12,8 +12,17 @@ from sphinx.errors import ExtensionError
 _MATHJAX = "sphinx-mathjax-offline"
 
 
-def leave_out_paired_sources(app: Sphinx, config: Config) -> None:
-    """A page is built from its .ipynb; Sphinx would warn about the .md beside it."""
+_PAGES = ("book", "exercises", "solutions")
+
+
+def leave_out_what_is_no_page(app: Sphinx, config: Config) -> None:
+    """Pages are the .ipynb and the .md without one, in three folders: not in .venv, tests, ...
+
+    Sphinx would read the Markdown of every installed package, and warn about a paired .md.
+    """
+    for entry in Path(app.srcdir).iterdir():
+        if entry.is_dir() and entry.name not in _PAGES:
+            config.exclude_patterns.append(f"{entry.name}/**")
     for notebook in Path(app.srcdir).glob("*/*.ipynb"):
         source = notebook.with_suffix(".md")
         if source.exists():
@@ -52,7 +61,7 @@ def drop_duplicate_scripts(
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    app.connect("config-inited", leave_out_paired_sources)
+    app.connect("config-inited", leave_out_what_is_no_page)
     app.connect("build-finished", copy_mathjax)
     app.connect("html-page-context", drop_duplicate_scripts, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
