@@ -60,6 +60,8 @@ class CausalAttention(nn.Module):
         ValueError: an argument is not allowed.
     """
 
+    allowed: Tensor
+
     def __init__(
         self,
         d_in: int,

@@ -24,6 +24,7 @@ from course_pkg.weights import (
     from_llms_from_scratch,
     from_nanogpt,
     load_pretrained,
+    load_tokenizer,
     save_pretrained,
     to_huggingface,
 )
@@ -410,9 +411,8 @@ def test_weights_may_be_short_on_disk_and_are_float32_when_loaded(tmp_path, dtyp
 def test_a_tokenizer_is_saved_beside_the_model(tmp_path):
     tokenizer = BPETokenizer.train("low lower lowest", 260)
     save_pretrained(small(vocab_size=260), tmp_path, tokenizer)
-    text = "slow lowest"
-    loaded = BPETokenizer.load(tmp_path / "tokenizer.json")
-    assert loaded.encode(text) == tokenizer.encode(text)
+    assert load_tokenizer(tmp_path).merges == tokenizer.merges
+    assert load_tokenizer(str(tmp_path)).encode("slow") == tokenizer.encode("slow")
     with pytest.raises(ValueError, match=r"tokenizer has 260 ids: at most .*vocab_size=19"):
         save_pretrained(small(), tmp_path / "other", tokenizer)
     assert not (tmp_path / "other").exists()
@@ -558,6 +558,20 @@ def test_a_model_of_the_package_loads_by_name(tmp_path, monkeypatch):
         assert torch.equal(loaded.state_dict()[name], tensor.half().float())
     with pytest.raises(ValueError, match="Allowed: gpt2, gpt2-xl, tiny-1k"):
         load_pretrained("tiny")
+
+
+def test_a_tokenizer_loads_by_name_or_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "_MODELS", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    tokenizer = BPETokenizer.train("low lower lowest", 260)
+    save_pretrained(small(vocab_size=260), tmp_path / "tiny-1k", tokenizer)
+    assert load_tokenizer("tiny-1k").merges == tokenizer.merges
+    save_pretrained(small(), tmp_path / "bare")
+    for folder in (tmp_path / "bare", "bare", tmp_path / "nothing", "./nothing"):
+        with pytest.raises(FileNotFoundError, match=r"there is no tokenizer\.json"):
+            load_tokenizer(folder)
+    with pytest.raises(ValueError, match=r"name_or_dir='tiny-2k' is unknown.*'tiny-1k'"):
+        load_tokenizer("tiny-2k")
 
 
 # Downloads, from a server on this machine
