@@ -429,7 +429,9 @@ class BPETokenizer:
 
         tiktoken knows no merges: it joins the two neighbours whose bytes together have the
         lowest id. That comes to the same when the ids grow with the order of the merges and each
-        token is what its own bytes are encoded to, as in any trained vocabulary.
+        token is what its own bytes are encoded to, as in any trained vocabulary. Two things may
+        still differ: a character that is newer than one library's table of Unicode, and a run of
+        a million spaces, on which tiktoken's regular expressions give up with an error.
 
         Raises:
             ValueError: tiktoken would give other ids.

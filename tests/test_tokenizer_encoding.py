@@ -5,6 +5,7 @@ import pickle
 import random
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Iterator
 from functools import cache
 
@@ -59,7 +60,10 @@ SNIPPETS += [" ", "  ", "\n", "\r\n", "\t", "\u00a0", "\u3000", "\x1c", "\u200d"
 SNIPPETS += ["e\u0301", "\x00", "\ufeff", "\ufffd", *SPECIALS]
 snippets = st.sampled_from(SNIPPETS)
 adversarial = st.lists(st.one_of(snippets, st.text(max_size=8)), max_size=30).map("".join)
-common = settings(max_examples=200, deadline=None, derandomize=True)
+# The peers' tables of Unicode may be older than ours, and then a new letter is none to them.
+assigned = st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=8)
+adversarial_to_peers = st.lists(st.one_of(snippets, assigned), max_size=30).map("".join)
+common = settings(max_examples=120, deadline=None, derandomize=True)
 
 
 @cache
@@ -73,9 +77,7 @@ def gpt2() -> tuple[BPETokenizer, tiktoken.Encoding]:
     return tokenizer, tokenizer.to_tiktoken("gpt2-from-ours")
 
 
-@cache
-def huggingface() -> Tokenizer:
-    tokenizer = trained()
+def to_huggingface(tokenizer: BPETokenizer) -> Tokenizer:
     peer = Tokenizer(
         models.BPE(
             vocab={_printable(token): i for i, token in tokenizer.vocab.items()},
@@ -87,26 +89,53 @@ def huggingface() -> Tokenizer:
 
 
 @common
-@given(adversarial)
+@given(adversarial_to_peers)
 @example("")
 @example(TEXT)
-def test_encoding_gives_tiktokens_ids_and_decodes_to_the_text(text: str) -> None:
+def test_encoding_gives_tiktokens_ids(text: str) -> None:
     for tokenizer, peer in [
         (trained(), trained().to_tiktoken()),
         (trained(GPT4_PATTERN), trained(GPT4_PATTERN).to_tiktoken()),
         gpt2(),
     ]:
-        ids = tokenizer.encode_ordinary(text)
-        assert ids == peer.encode_ordinary(text)
-        assert tokenizer.decode(ids) == text
-        assert tokenizer.decode_bytes(ids) == text.encode()
+        assert tokenizer.encode_ordinary(text) == peer.encode_ordinary(text)
+
+
+@common
+@given(adversarial_to_peers)
+@example(TEXT)
+def test_encoding_gives_huggingfaces_ids(text: str) -> None:
+    assert trained().encode(text) == to_huggingface(trained()).encode(text).ids
 
 
 @common
 @given(adversarial)
-@example(TEXT)
-def test_encoding_gives_huggingfaces_ids(text: str) -> None:
-    assert trained().encode(text) == huggingface().encode(text).ids
+def test_decoding_gives_the_text_back(text: str) -> None:
+    for tokenizer in (trained(), trained(GPT4_PATTERN), gpt2()[0]):
+        ids = tokenizer.encode_ordinary(text)
+        assert tokenizer.decode(ids) == text
+        assert tokenizer.decode_bytes(ids) == text.encode()
+
+
+def test_letters_digits_and_spaces_are_the_same_characters_to_all() -> None:
+    """A vocabulary whose merges show, for each character, which neighbours share its piece."""
+    merges = [(bytes([left]), bytes([right])) for left in b"a1. \n" for right in range(256)]
+    vocab = [bytes([byte]) for byte in range(256)] + [left + right for left, right in merges]
+    tokenizer = BPETokenizer(dict(enumerate(vocab)), merges)
+    tiktokens, huggingfaces = tokenizer.to_tiktoken(), to_huggingface(tokenizer)
+    kinds = [unicodedata.category(chr(code)) for code in range(sys.maxunicode + 1)]
+    # The first and the last of each range of one category; the tables hold nothing else.
+    characters = [
+        chr(code)
+        for code, kind in enumerate(kinds)
+        if kind not in ("Cs", "Cn", "Co") and {kind} != {*kinds[code - 1 : code + 2]}
+    ]
+    assert len(characters) > 4_000
+    for start in range(0, len(characters), 2000):
+        text = "".join(f"a{c}x1{c}x.{c}x\n{c}x {c}x" for c in characters[start : start + 2000])
+        ids = tokenizer.encode(text)
+        assert ids == tiktokens.encode(text)
+        assert ids == huggingfaces.encode(text).ids
 
 
 @common
@@ -144,8 +173,8 @@ def test_a_megabyte_of_one_character(character: str) -> None:
     tokenizer, peer = trained(), trained().to_tiktoken()
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
-    # tiktoken's regular expressions run out of stack on longer runs of whitespace.
-    part = text[:20_000] if character.isspace() else text
+    # tiktoken's regular expressions run out of stack on a million spaces.
+    part = text[:100_000] if character.isspace() else text
     assert tokenizer.encode(part) == peer.encode(part)
     assert list(tokenizer.encode_iterable([text])) == ids
 
@@ -207,7 +236,7 @@ def test_special_tokens(text: str, allowed: set[str], disallowed: set[str]) -> N
 
 
 @common
-@given(adversarial, st.sets(st.sampled_from([END_OF_TEXT, "<s>", "漢"])))
+@given(adversarial_to_peers, st.sets(st.sampled_from([END_OF_TEXT, "<s>", "漢"])))
 def test_special_tokens_that_do_not_overlap_are_handled_as_tiktoken_does(
     text: str, allowed: set[str]
 ) -> None:
@@ -247,7 +276,7 @@ def test_unknown_special_tokens_are_named(argument: str) -> None:
 # encode_iterable
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=250, deadline=None, derandomize=True)
 @given(
     st.lists(st.one_of(snippets, st.text(max_size=5)), max_size=40),
     st.sampled_from([GPT2_SPLIT_PATTERN, GPT4_PATTERN, r"[^\n]+|\n"]),

@@ -26,7 +26,10 @@ TEXT = (
 runs = st.lists(st.tuples(st.sampled_from("abc "), st.integers(1, 9)), max_size=30).map(
     lambda parts: "".join(letter * count for letter, count in parts)
 )
-texts = st.one_of(st.text(alphabet="aab \n'é", max_size=120), runs, st.text(max_size=60))
+few_letters = st.text(alphabet="aab \n'é", max_size=120)
+texts = st.one_of(few_letters, runs, st.text(max_size=60))
+# HuggingFace's tables of Unicode may be older than ours, and then a new letter is none to it.
+assigned = st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=60)
 
 
 def train(text: str | Iterable[str], vocab_size: int, *rest: Iterable[str] | str) -> BPETokenizer:
@@ -84,7 +87,7 @@ def test_incremental_training_equals_counting_anew(text: str, wanted: int) -> No
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(texts, st.integers(1, 60))
+@given(st.one_of(few_letters, runs, assigned), st.integers(1, 60))
 def test_counting_anew_equals_huggingface_under_its_tie_rule(text: str, wanted: int) -> None:
     """HuggingFace breaks ties by the smallest ids; with that rule the oracle above gives its
     merges, so our trainer and HuggingFace's differ in nothing but the rule."""
