@@ -113,7 +113,7 @@ HALVES = torch.tensor([[-3.0, -1.0, -3.0, -2.0]]) * math.log(2)
     "top_p, kept",
     [
         (0.4, [1]),
-        (0.5, [1]),  # reached exactly
+        (0.5, [1]),
         (0.51, [1, 3]),  # the token that crosses the threshold is kept
         (0.75, [1, 3]),
         (0.8, [0, 1, 3]),  # of the equal ones the lower id
@@ -128,6 +128,12 @@ def test_the_nucleus_keeps_the_token_that_crosses_the_threshold(top_p, kept):
     assert row.nonzero().flatten().tolist() == kept
     plain = torch.tensor([1 / 8, 1 / 2, 1 / 8, 1 / 4], dtype=torch.float64)
     torch.testing.assert_close(row[kept], plain[kept] / plain[kept].sum())
+
+
+@pytest.mark.parametrize("top_p, kept", [(0.25, 1), (0.26, 2), (0.5, 2), (0.75, 3), (0.76, 4)])
+def test_a_nucleus_that_is_reached_exactly_grows_no_further(top_p, kept):
+    row = next_token_probabilities(torch.zeros(1, 4), top_p=top_p)[0]  # 1/4 each, without error
+    assert row.nonzero().flatten().tolist() == list(range(kept))
 
 
 def test_a_tiny_nucleus_in_single_precision_keeps_one_token():
