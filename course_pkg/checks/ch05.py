@@ -1,0 +1,932 @@
+"""Exercises of chapter 5, the GPT."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from course_pkg.checks.compare import expect, expect_close
+from course_pkg.checks.engine import Exercise, Misconception, Property, fill_parameters
+from course_pkg.config import GPTConfig
+from course_pkg.gpt import GPT
+
+# 05.embed
+
+
+def embed(ids: Tensor, token_table: Tensor, position_table: Tensor) -> Tensor:
+    """(B, T), (V, D), (context_length, D) -> (B, T, D)."""
+    return token_table[ids] + position_table[: ids.shape[1]]
+
+
+def _tokens_only(ids: Tensor, token_table: Tensor, position_table: Tensor) -> Tensor:
+    return token_table[ids]
+
+
+def _position_of_the_id(ids: Tensor, token_table: Tensor, position_table: Tensor) -> Tensor:
+    return token_table[ids] + position_table[ids % len(position_table)]
+
+
+def _positions_from_one(ids: Tensor, token_table: Tensor, position_table: Tensor) -> Tensor:
+    return token_table[ids] + position_table[1 : ids.shape[1] + 1]
+
+
+def _last_positions(ids: Tensor, token_table: Tensor, position_table: Tensor) -> Tensor:
+    return token_table[ids] + position_table[-ids.shape[1] :]
+
+
+def _scaled_tokens(ids: Tensor, token_table: Tensor, position_table: Tensor) -> Tensor:
+    return token_table[ids] * math.sqrt(token_table.shape[1]) + position_table[: ids.shape[1]]
+
+
+def _ids_and_tables(generator: torch.Generator) -> list[tuple]:
+    def inputs(batch, tokens, vocab, context, width):
+        return (
+            torch.randint(vocab, (batch, tokens), generator=generator),
+            torch.randn(vocab, width, generator=generator),
+            torch.randn(context, width, generator=generator),
+        )
+
+    return [inputs(2, 5, 11, 9, 4), inputs(3, 4, 7, 8, 3)]
+
+
+def _whole_context(generator: torch.Generator) -> list[tuple]:
+    return [
+        (
+            torch.randint(7, (2, 6), generator=generator),
+            torch.randn(7, 4, generator=generator),
+            torch.randn(6, 4, generator=generator),
+        )
+    ]
+
+
+def _embed_one_token_twice(embed, ids, token_table, position_table):
+    return embed(ids[:, :1].expand_as(ids).clone(), token_table, position_table)
+
+
+def _twice_differs_by_position(seen, ids, token_table, position_table):
+    expected = (position_table[1 : ids.shape[1]] - position_table[0]).expand(len(ids), -1, -1)
+    expect_close(
+        seen[:, 1:] - seen[:, :1],
+        expected,
+        "the same token at every position: what its vector differs by from that at position 0",
+        tolerance=1e-4,
+    )
+
+
+def _embed_two_halves(embed, ids, token_table, position_table):
+    halves = [embed(row[None], token_table, position_table) for row in ids]
+    return torch.cat(halves), embed(ids, token_table, position_table)
+
+
+def _halves_equal_whole(seen, ids, token_table, position_table):
+    expect_close(seen[0], seen[1], "sequences given one at a time, against the whole batch")
+
+
+# 05.parameter_count
+
+
+def parameter_count(
+    vocab_size: int, context_length: int, d_model: int, num_layers: int, tie_weights: bool
+) -> int:
+    """V D + T D + L (12 D² + 13 D) + 2 D, and V D for a head of its own."""
+    return _count(vocab_size, context_length, d_model, num_layers, tie_weights)
+
+
+def _count(
+    vocab_size: int,
+    context_length: int,
+    d_model: int,
+    num_layers: int,
+    tie_weights: bool,
+    *,
+    biases: int = 9,
+    norms_a_block: int = 2,
+    final_norm: bool = True,
+    positions: bool = True,
+    tied_head_counts: bool = False,
+    free_head_counts: bool = True,
+) -> int:
+    block = 12 * d_model**2 + (biases + 2 * norms_a_block) * d_model
+    total = vocab_size * d_model + num_layers * block + 2 * d_model * final_norm
+    total += context_length * d_model * positions
+    if (tie_weights and tied_head_counts) or (not tie_weights and free_head_counts):
+        total += vocab_size * d_model
+    return total
+
+
+def _counts_without(**changes):
+    def count(vocab_size, context_length, d_model, num_layers, tie_weights):
+        return _count(vocab_size, context_length, d_model, num_layers, tie_weights, **changes)
+
+    return count
+
+
+def _sizes(generator: torch.Generator) -> list[tuple]:
+    def draw(low, high):
+        return int(torch.randint(low, high, (), generator=generator))
+
+    return [
+        (draw(50, 90), draw(10, 20), 8 * draw(2, 6), draw(2, 5), tied) for tied in (True, False)
+    ]
+
+
+def _gpt2_sizes(generator: torch.Generator) -> list[tuple]:
+    return [(50257, 1024, 768, 12, True), (50257, 1024, 1600, 48, True)]
+
+
+def _one_more_layer(count, vocab_size, context_length, d_model, num_layers, tie_weights):
+    sizes = vocab_size, context_length, d_model
+    return count(*sizes, num_layers + 1, tie_weights) - count(*sizes, num_layers, tie_weights)
+
+
+def _tied_and_not(count, vocab_size, context_length, d_model, num_layers, tie_weights):
+    sizes = vocab_size, context_length, d_model, num_layers
+    return count(*sizes, False) - count(*sizes, True)
+
+
+def _differs_by_one_table(seen, vocab_size, context_length, d_model, num_layers, tie_weights):
+    expect(
+        seen == vocab_size * d_model,
+        f"untied minus tied is {seen}; the table has {vocab_size} x {d_model} numbers",
+    )
+
+
+# 05.tie_weights
+
+
+class _TwoTables(nn.Module):
+    def __init__(self, vocab_size: int, d_model: int) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(vocab_size, d_model)
+        self.output_head = nn.Linear(d_model, vocab_size, bias=False)
+
+
+def tie_weights(model: nn.Module) -> None:
+    """Let the head use the token embedding's own parameter."""
+    model.output_head.weight = model.token_embedding.weight
+
+
+def _copy_values(model: nn.Module) -> None:
+    model.output_head.weight.data.copy_(model.token_embedding.weight.data)
+
+
+def _new_parameter(model: nn.Module) -> None:
+    model.output_head.weight = nn.Parameter(model.token_embedding.weight.detach())
+
+
+def _head_wins(model: nn.Module) -> None:
+    model.token_embedding.weight = model.output_head.weight
+
+
+def _swap(model: nn.Module) -> None:
+    embedding, head = model.token_embedding.weight, model.output_head.weight
+    model.token_embedding.weight, model.output_head.weight = head, embedding
+
+
+def _table_sizes(generator: torch.Generator) -> list[tuple]:
+    return [(11, 4), (5, 7)]
+
+
+def _tied(answer, vocab_size, d_model):
+    """What can be told of a model after it was tied, as plain data."""
+    model = _TwoTables(vocab_size, d_model)
+    tokens_before = model.token_embedding.weight.detach().clone()
+    answer(model)
+    embedding, head = model.token_embedding, model.output_head
+    one_parameter = embedding.weight is head.weight
+    count = sum(parameter.numel() for parameter in model.parameters())
+    ids = torch.arange(vocab_size)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    kept = (embedding.weight - tokens_before).abs().max().item()
+    nn.functional.cross_entropy(head(embedding(ids)), ids.flip(0)).backward()
+    optimizer.step()
+    apart = (embedding.weight - head.weight).abs().max().item()
+    return {"one": one_parameter, "count": count, "kept": kept, "apart": apart}
+
+
+def _is_one_parameter(seen, vocab_size, d_model):
+    expect(seen["one"], "token_embedding.weight and output_head.weight are two objects")
+
+
+def _keeps_the_tokens(seen, vocab_size, d_model):
+    expect(seen["kept"] == 0, f"the token embedding changed by up to {seen['kept']:.4f}")
+
+
+def _counts_once(seen, vocab_size, d_model):
+    expect(
+        seen["count"] == vocab_size * d_model,
+        f"the model has {seen['count']} parameters; one table has {vocab_size * d_model}",
+    )
+
+
+def _stays_equal(seen, vocab_size, d_model):
+    expect(
+        seen["apart"] == 0, f"after one step the two tables differ by up to {seen['apart']:.4f}"
+    )
+
+
+# 05.initialise
+
+_STD = 0.02
+_BRANCH_ENDS = ("attention.out_proj.weight", "feed_forward.layers.2.weight")
+
+
+def initialise(model: nn.Module) -> None:
+    """GPT-2's initialisation, in place."""
+    _initialise(model)
+
+
+def _initialise(
+    model: nn.Module,
+    *,
+    std: float = _STD,
+    shrink: float = 2.0,
+    norms: bool = False,
+    zero_biases: bool = True,
+) -> None:
+    residual_std = std / math.sqrt(shrink * model.config.num_layers) if shrink else std
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            if zero_biases:
+                nn.init.zeros_(parameter)
+        elif name.endswith(_BRANCH_ENDS):
+            nn.init.normal_(parameter, std=residual_std)
+        elif parameter.ndim == 2 or norms:
+            nn.init.normal_(parameter, std=std)
+
+
+def _initialised_with(**changes):
+    def initialise(model):
+        _initialise(model, **changes)
+
+    return initialise
+
+
+def _layers(generator: torch.Generator) -> list[tuple]:
+    return [(2,), (8,)]
+
+
+def _initialised(answer, num_layers):
+    """Mean and standard deviation of each kind of parameter."""
+    config = GPTConfig(
+        vocab_size=97,
+        context_length=48,
+        d_model=48,
+        num_heads=4,
+        num_layers=num_layers,
+        dropout=0.0,
+    )
+    model = GPT(config)
+    for parameter in model.parameters():
+        if parameter.ndim == 2 or parameter.abs().sum() == 0:
+            nn.init.constant_(parameter, 0.5)  # nothing can be right by being left alone
+    for module in (model.final_norm, *(block.norm1 for block in model.blocks)):
+        nn.init.zeros_(module.shift)
+    for block in model.blocks:
+        nn.init.zeros_(block.norm2.shift)
+    answer(model)
+    kinds: dict[str, list[Tensor]] = {"branch ends": [], "other weights": [], "biases": []}
+    scales = []
+    for name, parameter in model.named_parameters():
+        values = parameter.detach().flatten()
+        if name.endswith("scale"):
+            scales.append(values)
+        elif name.endswith("bias"):
+            kinds["biases"].append(values)
+        elif name.endswith(_BRANCH_ENDS):
+            kinds["branch ends"].append(values)
+        elif parameter.ndim == 2:
+            kinds["other weights"].append(values)
+    seen = {kind: float(torch.cat(values).std()) for kind, values in kinds.items()}
+    seen["mean"] = float(torch.cat(kinds["other weights"]).mean())
+    seen["largest bias"] = float(torch.cat(kinds["biases"]).abs().max())
+    seen["scales"] = torch.cat(scales)
+    return seen
+
+
+def _near(seen: float, expected: float, what: str) -> None:
+    expect(
+        abs(seen / expected - 1) < 0.1,
+        f"the standard deviation of {what} is {seen:.5f}; it should be near {expected:.5f}",
+    )
+
+
+def _weights_have_std(seen, num_layers):
+    _near(seen["other weights"], _STD, "the weights that end no branch")
+    expect(abs(seen["mean"]) < 0.002, f"their mean is {seen['mean']:.4f}")
+
+
+def _branch_ends_are_smaller(seen, num_layers):
+    expected = _STD / math.sqrt(2 * num_layers)
+    _near(seen["branch ends"], expected, f"the ends of branches, with {num_layers} layers,")
+
+
+def _biases_are_zero(seen, num_layers):
+    expect(seen["largest bias"] == 0, f"the largest bias is {seen['largest bias']:.4f}")
+
+
+def _scales_are_one(seen, num_layers):
+    expect(bool((seen["scales"] == 1).all()), "scales of the layer norms are no longer 1")
+
+
+# 05.continue_greedily
+
+
+class _CountingModel:
+    """Logits (B, T, V) that depend on all tokens it gets and on how many there are."""
+
+    def __init__(self, vocab_size: int, context_length: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.context_length = context_length
+        self.table = torch.randn(vocab_size, vocab_size, generator=generator)
+        self.position = torch.randn(context_length, vocab_size, generator=generator)
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        if ids.shape[1] > self.context_length:
+            raise ValueError(
+                f"ids has {ids.shape[1]} tokens: at most context_length={self.context_length} "
+                "are allowed."
+            )
+        rows = self.table[ids] * (1 + 0.3 * torch.arange(ids.shape[1])[:, None])  # (B, T, V)
+        return rows.cumsum(dim=1) + self.position[: ids.shape[1]]
+
+
+def continue_greedily(model, ids: Tensor, max_new_tokens: int, context_length: int) -> Tensor:
+    """(B, T) -> (B, T + max_new_tokens)."""
+    for _ in range(max_new_tokens):
+        best = model(ids[:, -context_length:])[:, -1].argmax(dim=-1, keepdim=True)
+        ids = torch.cat([ids, best], dim=1)
+    return ids
+
+
+def _greedy_with(crop, row=-1):
+    def answer(model, ids, max_new_tokens, context_length):
+        for _ in range(max_new_tokens):
+            best = model(crop(ids, context_length))[:, row].argmax(dim=-1, keepdim=True)
+            ids = torch.cat([ids, best], dim=1)
+        return ids
+
+    return answer
+
+
+def _only_the_new(model, ids, max_new_tokens, context_length):
+    return continue_greedily(model, ids, max_new_tokens, context_length)[:, ids.shape[1] :]
+
+
+def _crops_for_good(model, ids, max_new_tokens, context_length):
+    for _ in range(max_new_tokens):
+        ids = ids[:, -context_length:]
+        ids = torch.cat([ids, model(ids)[:, -1].argmax(dim=-1, keepdim=True)], dim=1)
+    return ids
+
+
+def _prompts(generator: torch.Generator) -> list[tuple]:
+    return [
+        (torch.randint(13, (2, tokens), generator=generator), new, 6, 13)
+        for tokens, new in ((3, 8), (9, 5))
+    ]
+
+
+def _one_by_one(generator: torch.Generator) -> list[tuple]:
+    return [(torch.randint(13, (3, 4), generator=generator), 6, 5, 13)]
+
+
+def _continue(answer, ids, new, context_length, vocab_size):
+    return answer(_CountingModel(vocab_size, context_length, 3), ids, new, context_length)
+
+
+def _length_and_prompt(seen, ids, new, context_length, vocab_size):
+    expect(
+        tuple(seen.shape) == (len(ids), ids.shape[1] + new),
+        f"the result has shape {tuple(seen.shape)}; (B, T + new) is "
+        f"{(len(ids), ids.shape[1] + new)}",
+    )
+    expect(torch.equal(seen[:, : ids.shape[1]].long(), ids), "the prompt is not where it was")
+
+
+def _in_two_parts(answer, ids, new, context_length, vocab_size):
+    model = _CountingModel(vocab_size, context_length, 3)
+    whole = answer(model, ids, new, context_length)
+    half = answer(model, ids, new // 2, context_length)
+    return whole, answer(model, half, new - new // 2, context_length)
+
+
+def _parts_equal_whole(seen, *inputs):
+    expect(
+        seen[0].shape == seen[1].shape and torch.equal(seen[0], seen[1]),
+        "going on from half of the new tokens does not end where one run ends",
+    )
+
+
+def _row_alone(answer, ids, new, context_length, vocab_size):
+    model = _CountingModel(vocab_size, context_length, 3)
+    alone = [answer(model, row[None], new, context_length) for row in ids]
+    return torch.cat(alone), answer(model, ids, new, context_length)
+
+
+def _alone_equals_batch(seen, *inputs):
+    expect(torch.equal(seen[0], seen[1]), "a prompt alone and in a batch go on differently")
+
+
+# 05.repair_forward
+
+
+def forward(model: nn.Module, ids: Tensor) -> Tensor:
+    """(B, T) -> (B, T, V), with the modules of a GPT."""
+    return _forward(model, ids)
+
+
+def _forward(
+    model: nn.Module,
+    ids: Tensor,
+    *,
+    positions: bool = True,
+    chained: bool = True,
+    final_norm: bool = True,
+) -> Tensor:
+    where = torch.arange(ids.shape[1]) if positions else torch.zeros(1, dtype=torch.long)
+    x = embedded = model.token_embedding(ids) + model.position_embedding(where)
+    for block in model.blocks:
+        x = block(x if chained else embedded)
+    return model.output_head(model.final_norm(x) if final_norm else x)
+
+
+def _forward_with(**changes):
+    def forward(model, ids):
+        return _forward(model, ids, **changes)
+
+    return forward
+
+
+def _small_gpt() -> GPT:
+    config = GPTConfig(
+        vocab_size=23, context_length=8, d_model=12, num_heads=3, num_layers=3, dropout=0.0
+    )
+    return fill_parameters(GPT(config)).eval()
+
+
+def _id_batches(generator: torch.Generator) -> list[tuple]:
+    return [(torch.randint(23, (batch, 6), generator=generator),) for batch in (2, 1)]
+
+
+def _logits(answer, ids):
+    return answer(_small_gpt(), ids).detach()
+
+
+def _other_order(answer, ids):
+    """The last row of the logits, before and after two earlier tokens changed places."""
+    first, second = ids.clone(), ids.clone()
+    first[:, 1], first[:, 3] = 4, 9
+    second[:, 1], second[:, 3] = 9, 4
+    model = _small_gpt()
+    return answer(model, first)[:, -1].detach(), answer(model, second)[:, -1].detach()
+
+
+def _order_matters(seen, ids):
+    moved = (seen[0] - seen[1]).abs().max().item()
+    expect(moved > 1e-4, f"two earlier tokens changed places; the last logits moved by {moved:.1e}")
+
+
+def _without_each_block(answer, ids):
+    whole = answer(_small_gpt(), ids)
+    moved = []
+    for number in range(3):
+        model = _small_gpt()
+        for parameter in model.blocks[number].parameters():
+            nn.init.zeros_(parameter)
+        moved.append((answer(model, ids) - whole).abs().max().item())
+    return moved
+
+
+def _each_block_counts(moved, ids):
+    unused = [number for number, change in enumerate(moved) if change < 1e-6]
+    expect(not unused, f"the result is the same without block {', '.join(map(str, unused))}")
+
+
+def _later_token_changed(answer, ids):
+    changed = ids.clone()
+    changed[:, -1] = (changed[:, -1] + 1) % 23
+    model = _small_gpt()
+    return (answer(model, ids) - answer(model, changed)).abs().amax(dim=(0, 2)).detach()
+
+
+def _past_stays(moved, ids):
+    early = [i for i, change in enumerate(moved[:-1].tolist()) if change > 1e-6]
+    expect(not early, f"the last token was changed; earlier logits that moved: {early}")
+
+
+# 05.balance
+
+
+def _balance() -> int:
+    return next(d for d in range(64, 1024, 64) if 12 * (12 * d + 13) > 50257)
+
+
+def _is_multiple_of_64(seen):
+    expect(isinstance(seen, int) and seen > 0 and seen % 64 == 0, f"{seen} is not 64 times n")
+
+
+EXERCISES = (
+    Exercise(
+        id="05.embed",
+        title="Tokens and positions",
+        kind="implement",
+        points=1,
+        difficulty=1,
+        section="5.2",
+        reference=embed,
+        cases=_ids_and_tables,
+        properties=(
+            Property("values", "Every vector is the token's row plus the position's row."),
+            Property(
+                "position",
+                "One token at several positions differs by the positions' rows only.",
+                _embed_one_token_twice,
+                _twice_differs_by_position,
+            ),
+            Property(
+                "batch",
+                "A sequence gets the same vectors alone and in a batch.",
+                _embed_two_halves,
+                _halves_equal_whole,
+            ),
+            Property(
+                "whole context",
+                "A sequence as long as the position table works too.",
+                cases=_whole_context,
+            ),
+        ),
+        hints=(
+            "A table indexed with a tensor of ids gives a row for each id.",
+            "There are T positions in use, and the table may have more rows.",
+        ),
+        misconceptions=(
+            Misconception(
+                "no positions",
+                "The tokens' rows alone: the same word has the same vector wherever it stands.",
+                _tokens_only,
+            ),
+            Misconception(
+                "positions by token id",
+                "The position table was indexed with the ids. Its row is chosen by where a token "
+                "stands, not by which token it is.",
+                _position_of_the_id,
+            ),
+            Misconception(
+                "positions from 1",
+                "Positions are counted from 0; row 0 of the table belongs to the first token.",
+                _positions_from_one,
+            ),
+            Misconception(
+                "positions from the end",
+                "These are the table's last rows. The first token has position 0, however long "
+                "the context could be.",
+                _last_positions,
+            ),
+            Misconception(
+                "tokens scaled by √D",
+                "The original transformer multiplies the token's row by √D. GPT-2 does not.",
+                _scaled_tokens,
+            ),
+        ),
+    ),
+    Exercise(
+        id="05.parameter_count",
+        title="Count the parameters",
+        kind="implement",
+        points=2,
+        difficulty=2,
+        section="5.4",
+        reference=parameter_count,
+        cases=_sizes,
+        properties=(
+            Property("values", "The count is that of a model of these sizes."),
+            Property(
+                "one more layer",
+                "One more layer adds the parameters of one block.",
+                _one_more_layer,
+            ),
+            Property(
+                "head",
+                "A head of its own adds one table.",
+                _tied_and_not,
+                _differs_by_one_table,
+            ),
+            Property(
+                "GPT-2",
+                "GPT-2 small and XL have their published sizes.",
+                cases=_gpt2_sizes,
+            ),
+        ),
+        hints=(
+            "A linear layer from m to n has m · n weights and n biases.",
+            "Each block has four D × D projections, two layers of 4 D × D, and two layer norms.",
+        ),
+        misconceptions=(
+            Misconception(
+                "no biases",
+                "Only weights were counted: each block also has nine times D biases.",
+                _counts_without(biases=0),
+            ),
+            Misconception(
+                "head counted although tied",
+                "A tied head is the token table: it must not be counted again.",
+                _counts_without(tied_head_counts=True),
+                section="5.5",
+            ),
+            Misconception(
+                "no last norm",
+                "The layer norm after the last block is missing: 2 D parameters.",
+                _counts_without(final_norm=False),
+            ),
+            Misconception(
+                "no positions",
+                "The position table is missing.",
+                _counts_without(positions=False),
+            ),
+            Misconception(
+                "one norm a block",
+                "A block has two layer norms, one before attention and one before the "
+                "feed-forward network.",
+                _counts_without(norms_a_block=1),
+            ),
+        ),
+    ),
+    Exercise(
+        id="05.first_loss",
+        title="The loss before the first step",
+        kind="predict",
+        points=1,
+        difficulty=1,
+        section="5.6",
+        reference=math.log(50257),
+        properties=(
+            Property("value", "It is the loss of not knowing anything.", tolerance=0.002),
+            Property(
+                "sign",
+                "A cross-entropy is never negative.",
+                judge=lambda seen: expect(seen > 0, f"{seen} is below 0"),
+            ),
+        ),
+        hints=("Which probability does a model that knows nothing give to the right token?",),
+        misconceptions=(
+            Misconception("in bits", "That is log₂ V, the same in bits.", math.log2(50257)),
+            Misconception("decimal logarithm", "That is log₁₀ V.", math.log10(50257)),
+            Misconception("perplexity", "That is the perplexity, e to the loss.", 50257.0),
+            Misconception("forgotten sign", "A minus sign is missing: -ln(1/V).", -math.log(50257)),
+        ),
+    ),
+    Exercise(
+        id="05.tie_weights",
+        title="One table instead of two",
+        kind="implement",
+        points=2,
+        difficulty=2,
+        section="5.5",
+        reference=tie_weights,
+        cases=_table_sizes,
+        properties=(
+            Property("one", "Both modules hold one and the same parameter.", _tied, _is_one_parameter),
+            Property("tokens", "The token embedding keeps its values.", _tied, _keeps_the_tokens),
+            Property("count", "The model has one table's parameters.", _tied, _counts_once),
+            Property("step", "After a training step both are still equal.", _tied, _stays_equal),
+        ),
+        hints=(
+            "A parameter is an object. Two modules can hold the same one.",
+            "Which of the two assignments keeps the token embedding's values?",
+        ),
+        misconceptions=(
+            Misconception(
+                "values copied",
+                "The values are equal now, but there are two tables, and the first step moves "
+                "them apart.",
+                _copy_values,
+            ),
+            Misconception(
+                "new parameter",
+                "nn.Parameter(...) makes a second parameter over the same memory: the optimizer "
+                "sees two, and each gets only its own part of the gradient.",
+                _new_parameter,
+            ),
+            Misconception(
+                "the head's values win",
+                "They share one parameter, but it is the head's: the token embedding lost its "
+                "values.",
+                _head_wins,
+            ),
+            Misconception(
+                "swapped", "The two tables changed places and are still two.", _swap
+            ),
+        ),
+    ),
+    Exercise(
+        id="05.initialise",
+        title="Initialise as GPT-2",
+        kind="implement",
+        points=2,
+        difficulty=2,
+        section="5.6",
+        reference=initialise,
+        cases=_layers,
+        properties=(
+            Property(
+                "weights",
+                "Weights that end no branch have mean 0 and standard deviation 0.02.",
+                _initialised,
+                _weights_have_std,
+            ),
+            Property(
+                "branch ends",
+                "The ends of the branches have 0.02 / √(2L).",
+                _initialised,
+                _branch_ends_are_smaller,
+            ),
+            Property("biases", "Biases are 0.", _initialised, _biases_are_zero),
+            Property("norms", "The layer norms' scales stay 1.", _initialised, _scales_are_one),
+        ),
+        hints=(
+            "model.named_parameters() gives the names by which the kinds can be told apart.",
+            "str.endswith takes a tuple of endings.",
+        ),
+        misconceptions=(
+            Misconception(
+                "no scaling of branches",
+                "All weights have the same standard deviation: with many layers the residual "
+                "stream grows.",
+                _initialised_with(shrink=0.0),
+            ),
+            Misconception(
+                "1/√L",
+                "Each block has two branches, so there are 2L of them and not L.",
+                _initialised_with(shrink=1.0),
+            ),
+            Misconception(
+                "norms drawn too",
+                "The layer norms' scales were drawn as well. A scale near 0 turns the layer off.",
+                _initialised_with(norms=True),
+            ),
+            Misconception(
+                "0.02 as the variance",
+                "0.02 is the standard deviation; this is its square root.",
+                _initialised_with(std=math.sqrt(_STD)),
+            ),
+            Misconception(
+                "biases left",
+                "The biases were not set to 0.",
+                _initialised_with(zero_biases=False),
+            ),
+        ),
+    ),
+    Exercise(
+        id="05.continue_greedily",
+        title="Write within the context",
+        kind="implement",
+        points=2,
+        difficulty=2,
+        section="5.8",
+        reference=continue_greedily,
+        cases=_prompts,
+        properties=(
+            Property("values", "The tokens are those with the highest scores.", _continue),
+            Property(
+                "shape",
+                "The prompt is still there, and the new tokens follow it.",
+                _continue,
+                _length_and_prompt,
+            ),
+            Property(
+                "in parts",
+                "Going on from half of it gives the same as one run.",
+                _in_two_parts,
+                _parts_equal_whole,
+                cases=_one_by_one,
+            ),
+            Property(
+                "batch",
+                "A prompt goes on the same alone and in a batch.",
+                _row_alone,
+                _alone_equals_batch,
+            ),
+        ),
+        hints=(
+            "Crop what the model gets, and keep the whole text.",
+            "ids[:, -n:] are the last n tokens of every sequence.",
+        ),
+        misconceptions=(
+            Misconception(
+                "no crop",
+                "The model is given more tokens than it can read.",
+                _greedy_with(lambda ids, context_length: ids),
+            ),
+            Misconception(
+                "the first tokens",
+                "The crop keeps the beginning of the text: once it is full, the model reads the "
+                "same tokens for ever.",
+                _greedy_with(lambda ids, context_length: ids[:, :context_length]),
+            ),
+            Misconception(
+                "one token short",
+                "The crop keeps one token fewer than the model can read.",
+                _greedy_with(lambda ids, context_length: ids[:, -(context_length - 1) :]),
+            ),
+            Misconception(
+                "the first row",
+                "These are the logits of position 0. The next token follows the last position.",
+                _greedy_with(lambda ids, context_length: ids[:, -context_length:], row=0),
+            ),
+            Misconception(
+                "only the new tokens",
+                "The prompt is not in the result.",
+                _only_the_new,
+            ),
+            Misconception(
+                "crops for good",
+                "The text itself was cropped: its beginning is lost.",
+                _crops_for_good,
+            ),
+        ),
+    ),
+    Exercise(
+        id="05.repair_forward",
+        title="Two faults in a forward pass",
+        kind="debug",
+        points=2,
+        difficulty=3,
+        section="5.3",
+        reference=forward,
+        cases=_id_batches,
+        properties=(
+            Property("values", "The logits are those of the model.", _logits),
+            Property(
+                "order",
+                "The order of earlier tokens changes the last logits.",
+                _other_order,
+                _order_matters,
+            ),
+            Property(
+                "blocks",
+                "Every block takes part in the result.",
+                _without_each_block,
+                _each_block_counts,
+            ),
+            Property(
+                "causality",
+                "No position depends on a later token.",
+                _later_token_changed,
+                _past_stays,
+            ),
+        ),
+        hints=(
+            "Which property fails as it stands: does the order matter, does every block count?",
+            "What is ids.shape[0], and what is the input of the second block?",
+        ),
+        misconceptions=(
+            Misconception(
+                "as given",
+                "This is still the pass with both faults.",
+                _forward_with(positions=False, chained=False),
+            ),
+            Misconception(
+                "positions not repaired",
+                "Every token still gets the same position.",
+                _forward_with(positions=False),
+                section="5.2",
+            ),
+            Misconception(
+                "blocks not repaired",
+                "Every block still gets the embeddings, so only the last one counts.",
+                _forward_with(chained=False),
+            ),
+            Misconception(
+                "final norm lost",
+                "On the way the layer norm after the last block got lost.",
+                _forward_with(final_norm=False),
+            ),
+        ),
+    ),
+    Exercise(
+        id="05.balance",
+        title="Where blocks and table weigh the same",
+        kind="explore",
+        points=1,
+        difficulty=1,
+        section="5.4",
+        reference=_balance(),
+        properties=(
+            Property("value", "Below it the table is larger, from it on the blocks are."),
+            Property("step", "It is a multiple of 64.", judge=_is_multiple_of_64),
+        ),
+        hints=("Equate V D with L (12 D² + 13 D) and divide by D.",),
+        misconceptions=(
+            Misconception(
+                "rounded down", "There the table is still larger: go up to the next.", 320
+            ),
+            Misconception(
+                "one layer only",
+                "That is where a single block outweighs the table; there are twelve.",
+                4224,
+            ),
+            Misconception("GPT-2's width", "GPT-2 small is already well beyond the balance.", 768),
+        ),
+    ),
+)
