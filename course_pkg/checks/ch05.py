@@ -220,9 +220,7 @@ def _counts_once(seen, vocab_size, d_model):
 
 
 def _stays_equal(seen, vocab_size, d_model):
-    expect(
-        seen["apart"] == 0, f"after one step the two tables differ by up to {seen['apart']:.4f}"
-    )
+    expect(seen["apart"] == 0, f"after one step the two tables differ by up to {seen['apart']:.4f}")
 
 
 # 05.initialise
@@ -686,7 +684,9 @@ EXERCISES = (
         reference=tie_weights,
         cases=_table_sizes,
         properties=(
-            Property("one", "Both modules hold one and the same parameter.", _tied, _is_one_parameter),
+            Property(
+                "one", "Both modules hold one and the same parameter.", _tied, _is_one_parameter
+            ),
             Property("tokens", "The token embedding keeps its values.", _tied, _keeps_the_tokens),
             Property("count", "The model has one table's parameters.", _tied, _counts_once),
             Property("step", "After a training step both are still equal.", _tied, _stays_equal),
@@ -714,9 +714,7 @@ EXERCISES = (
                 "values.",
                 _head_wins,
             ),
-            Misconception(
-                "swapped", "The two tables changed places and are still two.", _swap
-            ),
+            Misconception("swapped", "The two tables changed places and are still two.", _swap),
         ),
     ),
     Exercise(
