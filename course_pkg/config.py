@@ -224,7 +224,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "gpt2-xl": _gpt2(48, 25, 1600, 2e-4),
         "story-1m": Preset(
             model=GPTConfig(
-                vocab_size=1024,
+                vocab_size=2048,
                 context_length=256,
                 d_model=128,
                 num_heads=4,
@@ -232,15 +232,15 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 dropout=0.0,
             ),
             training=TrainingConfig(
-                max_steps=600,
-                batch_size=16,
+                max_steps=1_500,
+                batch_size=4,
                 learning_rate=3e-3,
-                min_lr=3e-4,
-                warmup_steps=50,
-                eval_every=100,
-                eval_batches=8,
-                log_every=20,
-                checkpoint_every=200,
+                min_lr=6e-5,
+                warmup_steps=100,
+                eval_every=250,
+                eval_batches=16,
+                log_every=50,
+                checkpoint_every=250,
             ),
         ),
     }
