@@ -358,13 +358,16 @@ def _side_by_side(x, norm1, attention, norm2, feed_forward):
 
 
 def _parts(d_model: int) -> nn.ModuleDict:
-    parts = {
-        "norm1": transformer.LayerNorm(d_model),
-        "attention": MultiHeadAttention(d_model, d_model, 16, 0.0, 2),
-        "norm2": transformer.LayerNorm(d_model),
-        "feed_forward": transformer.FeedForward(d_model),
-    }
-    return fill_parameters(nn.ModuleDict(parts))
+    parts = nn.ModuleDict(
+        {
+            "norm1": transformer.LayerNorm(d_model),
+            "attention": MultiHeadAttention(d_model, d_model, 16, 0.0, 2),
+            "norm2": transformer.LayerNorm(d_model),
+            "feed_forward": transformer.FeedForward(d_model),
+        }
+    )
+    fill_parameters(parts)
+    return parts
 
 
 def _wired(answer, x, **replaced):
@@ -515,8 +518,8 @@ def _first_to_last(num_layers: int, residual: bool) -> float:
         for layer in layers:
             x = x + layer(x) if residual else layer(x)
         (x * weights).sum().backward()
-    first, last = (layer.layers[0].weight.grad for layer in (layers[0], layers[-1]))
-    return (first.norm() / last.norm()).item()
+    first, last = layers[0].layers[0].weight, layers[-1].layers[0].weight
+    return float(torch.norm(first.grad) / torch.norm(last.grad))
 
 
 def _measure_depth() -> dict[str, int | float]:
