@@ -1,5 +1,6 @@
 """Exercises of chapter 6, training."""
 
+import itertools
 import math
 
 import torch
@@ -98,7 +99,7 @@ def _loss_is_ln_v(loss, logits, ids, mask):
 # 06.perplexity
 
 _PREDICTED = {
-    "first_loss": math.log(2048),
+    "first_loss": math.log(4096),
     "perplexity": math.exp((math.log(8) + math.log(2)) / 2),
     "bits_per_byte": (math.log(8) + math.log(2)) / 2 / math.log(2) / 4,
 }
@@ -398,7 +399,7 @@ def _adam_updates() -> dict[str, float]:
             weight.grad = torch.tensor([g], dtype=torch.float64)
             optimizer.step()
             seen.append(weight.item())
-        return [(new - old) / -1e-3 for old, new in zip(seen, seen[1:], strict=False)]
+        return [(new - old) / -1e-3 for old, new in itertools.pairwise(seen)]
 
     return {
         "first": updates(0.02)[0],
@@ -528,8 +529,8 @@ EXERCISES = (
             ),
             Misconception(
                 "The first loss in bits",
-                "log2(2048) = 11 is the loss in bits; in nats it is ln(2048).",
-                {**_PREDICTED, "first_loss": 11.0},
+                "log2(4096) = 12 is the loss in bits; in nats it is ln(4096).",
+                {**_PREDICTED, "first_loss": 12.0},
             ),
         ),
     ),
@@ -577,9 +578,7 @@ EXERCISES = (
                 "It is a number of steps, counted from the end.",
                 _decay_from_the_start,
             ),
-            Misconception(
-                "The rate drops to 0 at once", "It falls in a line.", _drops_at_the_end
-            ),
+            Misconception("The rate drops to 0 at once", "It falls in a line.", _drops_at_the_end),
         ),
     ),
     Exercise(
@@ -732,8 +731,8 @@ EXERCISES = (
         hints=(
             "Compare each number with ln V, with the loss of the frequencies, and with its "
             "neighbour.",
-            "The validation loss of all five was measured rightly shifted. In which run does it go "
-            "up, and in which is it far above ln V?",
+            "The validation loss of all five was measured with the right targets. In which run is "
+            "it far above the training loss but below ln V, and in which far above ln V?",
         ),
         misconceptions=(
             Misconception(
