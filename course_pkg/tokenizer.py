@@ -151,7 +151,7 @@ class BPETokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """The number of rows that an embedding needs: the largest id plus one."""
+        """The number of rows that an embedding needs, which is the largest id plus one."""
         return max(self.vocab) + 1
 
     @property
