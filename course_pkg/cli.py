@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from course_pkg import __version__
+from course_pkg import __version__, files
 from course_pkg.config import PRESETS, GPTConfig, TrainingConfig
 from course_pkg.errors import unknown_name
-from course_pkg.files import atomic_write
+from course_pkg.files import atomic_write, packaged_models
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,6 @@ _RUN_FILE = "run.json"
 _RESULTS = ("config.json", "model.safetensors", "history.json", "sample.txt")
 _SAMPLE_TOKENS = 200
 _SAMPLE_TEMPERATURE = 0.8
-_MODELS = Path(__file__).parent / "models"
 
 
 class _Refused(click.ClickException):
@@ -595,7 +594,7 @@ def _load_model(name: str) -> tuple["GPT", "BPETokenizer"]:
 
 def _folder(name: str) -> Path:
     """The folder of a model: of one in this package by its name, else the path as given."""
-    embedded = _MODELS / name
+    embedded = files.MODELS / name
     return embedded if Path(name).name == name and embedded.is_dir() else Path(name)
 
 
@@ -699,15 +698,14 @@ def _show_everything() -> None:
             size = f": {corpus.num_documents:,} documents, {corpus.num_bytes:,} bytes"
         click.echo(f"  {name:<12}  {what}{size}")
     click.echo("\ntrained models in this package")
-    names = sorted(path.parent.name for path in _MODELS.glob("*/config.json"))
-    click.echo("".join(f"  {name}\n" for name in names) or "  none\n", nl=False)
+    click.echo("".join(f"  {name}\n" for name in packaged_models()) or "  none\n", nl=False)
 
 
 def _show_preset(name: str) -> None:
     preset = PRESETS[name]
     _show_model(preset.model)
     _show_fields("recipe", preset.training.to_dict())
-    if (_MODELS / name).is_dir():
+    if (files.MODELS / name).is_dir():
         click.echo(f"\na trained model of this preset is in this package: course generate {name}")
 
 

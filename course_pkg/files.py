@@ -1,4 +1,4 @@
-"""Writing files so that nothing is ever lost."""
+"""Where the package's own files are, and writing files so that nothing is ever lost."""
 
 import contextlib
 import os
@@ -6,6 +6,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+
+MODELS = Path(__file__).parent / "models"  # a folder for each trained model of this package
+
+
+def packaged_models() -> list[str]:
+    """The names of the trained models that come with this package."""
+    return sorted(path.parent.name for path in MODELS.glob("*/config.json"))
 
 
 @contextlib.contextmanager

@@ -13,14 +13,14 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from course_pkg import files
 from course_pkg.config import GPTConfig
 from course_pkg.errors import unknown_name
-from course_pkg.files import atomic_write
+from course_pkg.files import atomic_write, packaged_models
 from course_pkg.gpt import GPT
 from course_pkg.tokenizer import BPETokenizer
 
 _CONFIG, _WEIGHTS, _TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
-_MODELS = Path(__file__).parent / "models"
 
 AnyGPT = TypeVar("AnyGPT", bound=GPT)
 
@@ -105,13 +105,13 @@ def load_pretrained(
         if given in _DOWNLOADS:
             config = GPTConfig.preset(_DOWNLOADS[given].preset)
             return _load_huggingface(model_class, config, _download(given))
-        if given in _embedded():
-            return _load_folder(model_class, _MODELS / given)
+        if given in packaged_models():
+            return _load_folder(model_class, files.MODELS / given)
     folder = Path(given)
     if folder.is_dir():
         return _load_folder(model_class, folder)
     if isinstance(name_or_dir, str) and folder.name == given:
-        raise unknown_name("name_or_dir", given, [*_DOWNLOADS, *_embedded()])
+        raise unknown_name("name_or_dir", given, [*_DOWNLOADS, *packaged_models()])
     raise FileNotFoundError(f"{folder}: there is no such folder.")
 
 
@@ -123,17 +123,13 @@ def load_tokenizer(name_or_dir: str | os.PathLike[str]) -> BPETokenizer:
         ValueError: the name is unknown, or the file is damaged.
     """
     given = os.fspath(name_or_dir)
-    embedded = isinstance(name_or_dir, str) and given in _embedded()
-    folder = _MODELS / given if embedded else Path(given)
+    embedded = isinstance(name_or_dir, str) and given in packaged_models()
+    folder = files.MODELS / given if embedded else Path(given)
     if (folder / _TOKENIZER).is_file():
         return BPETokenizer.load(folder / _TOKENIZER)
     if isinstance(name_or_dir, str) and folder.name == given and not folder.is_dir():
-        raise unknown_name("name_or_dir", given, _embedded())
+        raise unknown_name("name_or_dir", given, packaged_models())
     raise FileNotFoundError(f"{folder}: there is no {_TOKENIZER} in this folder.")
-
-
-def _embedded() -> list[str]:
-    return sorted(path.parent.name for path in _MODELS.glob(f"*/{_CONFIG}"))
 
 
 def _load_folder(model_class: type[AnyGPT], folder: Path) -> AnyGPT:

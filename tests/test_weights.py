@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from llms_from_scratch.ch04 import GPTModel
 
-from course_pkg import weights
+from course_pkg import files, weights
 from course_pkg.config import GPTConfig
 from course_pkg.gpt import GPT
 from course_pkg.tokenizer import BPETokenizer
@@ -550,7 +550,7 @@ def test_a_folder_by_its_bare_name(tmp_path, monkeypatch):
 
 
 def test_a_model_of_the_package_loads_by_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "_MODELS", tmp_path)
+    monkeypatch.setattr(files, "MODELS", tmp_path)
     model = small()
     save_pretrained(model, tmp_path / "tiny-1k", dtype=torch.float16)
     loaded = GPT.from_pretrained("tiny-1k")
@@ -561,7 +561,7 @@ def test_a_model_of_the_package_loads_by_name(tmp_path, monkeypatch):
 
 
 def test_a_tokenizer_loads_by_name_or_says_what_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "_MODELS", tmp_path)
+    monkeypatch.setattr(files, "MODELS", tmp_path)
     monkeypatch.chdir(tmp_path)
     tokenizer = BPETokenizer.train("low lower lowest", 260)
     save_pretrained(small(vocab_size=260), tmp_path / "tiny-1k", tokenizer)
