@@ -1,78 +1,16 @@
 """The exercises of chapter 2: right answers pass by any route, wrong ones fail and are told why."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from judging import evaluate_at_seeds
 from torch import nn
 
 from course_pkg import CausalAttention
-from course_pkg.authoring import exercises
 from course_pkg.checks import ch02
-from course_pkg.checks.engine import evaluate
-
-EXERCISES = {exercise.id: exercise for exercise in ch02.EXERCISES}
-SOLUTIONS = Path(__file__).parents[1] / "solutions" / "02_causal_attention.md"
-SEEDS = (1, 2, 3)  # beside the learner's own
-
-
-def evaluate_at_seeds(exercise_id, answer):
-    exercise = EXERCISES[exercise_id]
-    return [evaluate(exercise, answer)] + [evaluate(exercise, answer, seed=s) for s in SEEDS]
-
-
-@pytest.fixture(scope="module")
-def page():
-    return exercises.read_solutions(SOLUTIONS)
-
-
-def test_page_and_checks_declare_the_same_exercises(page):
-    declared = [(e.id, e.title, e.kind, e.points) for e in ch02.EXERCISES]
-    assert [(e.id, e.title, e.kind, e.points) for e in page.exercises] == declared
-    assert len(declared) == 7
-
-
-@pytest.mark.parametrize("exercise", ch02.EXERCISES, ids=lambda e: e.id)
-def test_enough_is_asked_and_explained(exercise):
-    is_value = exercise.answer_is_value
-    assert len(exercise.properties) >= (2 if is_value else 4)
-    assert len(exercise.misconceptions) >= (2 if is_value else 3)
-    assert exercise.hints
-
-
-@pytest.mark.parametrize("exercise", ch02.EXERCISES, ids=lambda e: e.id)
-def test_reference_passes(exercise):
-    for seed in SEEDS:
-        report = evaluate(exercise, exercise.reference, seed=seed)
-        assert report.status == "passed", report.text()
-
-
-@pytest.mark.parametrize(
-    ("exercise", "misconception"),
-    [
-        pytest.param(e, m, id=f"{e.id}-{m.name.replace(' ', '_')}")
-        for e in ch02.EXERCISES
-        for m in e.misconceptions
-    ],
-)
-def test_misconception_fails_and_is_diagnosed_as_itself(exercise, misconception):
-    for seed in SEEDS:
-        report = evaluate(exercise, misconception.answer, seed=seed)
-        assert report.status == "failed"
-        assert len(report.diagnoses) == 1
-        assert report.diagnoses[0].startswith(misconception.name)
-
-
-def test_stubs_are_not_started(page):
-    for exercise in page.exercises:
-        names = {"torch": torch, "nn": nn, "math": math}
-        exec(compile(exercise.stub, f"<stub of {exercise.id}>", "exec"), names)
-        answer = list(names.values())[-1]
-        assert evaluate(EXERCISES[exercise.id], answer).status == "not started", exercise.id
-
 
 # Right by another route
 
