@@ -6,51 +6,21 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from judging import evaluate_at_seeds
 from torch import nn
 
 from course_pkg import CausalAttention, MultiHeadAttention
-from course_pkg.authoring import exercises
+from course_pkg.authoring.exercises import read_solutions
 from course_pkg.checks import ch03
-from course_pkg.checks.engine import evaluate
-
-EXERCISES = {exercise.id: exercise for exercise in ch03.EXERCISES}
-SOLUTIONS = Path(__file__).parents[1] / "solutions" / "03_multi_head_attention.md"
-SEEDS = (1, 2, 3)  # beside the learner's own
 
 
-def evaluate_at_seeds(exercise_id, answer):
-    exercise = EXERCISES[exercise_id]
-    return [evaluate(exercise, answer)] + [evaluate(exercise, answer, seed=s) for s in SEEDS]
-
-
-@pytest.fixture(scope="module")
-def page():
-    return exercises.read_solutions(SOLUTIONS)
-
-
-def run_cell(source):
-    names = {"torch": torch, "nn": nn, "math": math}
-    exec(compile(source, "<cell>", "exec"), names)
-    return list(names.values())[-1]
-
-
-def test_stubs_are_not_started(page):
-    for exercise in page.exercises:
-        report = evaluate(EXERCISES[exercise.id], run_cell(exercise.stub))
-        assert report.status == "not started", exercise.id
-
-
-def test_the_pages_solutions_pass(page):
-    for exercise in page.exercises:
-        (cell,) = [c for c in exercise.cells if "exercise" in c.metadata]
-        report = evaluate(EXERCISES[exercise.id], run_cell(cell.source))
-        assert report.status == "passed", report.text()
-
-
-def test_the_faulty_code_of_the_page_is_the_one_that_is_diagnosed(page):
+def test_the_faulty_code_of_the_page_is_the_one_that_is_diagnosed():
+    page = read_solutions(Path(__file__).parents[1] / "solutions" / "03_multi_head_attention.md")
     (exercise,) = [e for e in page.exercises if e.id == "03.wrong_view"]
     (source,) = [c.source for c in exercise.cells if "def faulty_heads" in c.source]
-    report = evaluate(EXERCISES["03.wrong_view"], run_cell(source))
+    names = {"torch": torch, "nn": nn, "math": math}
+    exec(compile(source, "<cell>", "exec"), names)
+    report, *_ = evaluate_at_seeds("03.wrong_view", list(names.values())[-1])
     assert [d.partition(".")[0] for d in report.diagnoses] == ["Nothing is repaired yet"]
     held = {outcome.name for outcome in report.outcomes if outcome.holds}
     assert {"no future", "one head"} <= held and "whole past" not in held  # as its text says
