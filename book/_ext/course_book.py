@@ -1,5 +1,6 @@
 """What this book needs beyond Jupyter Book: formulas offline, paired sources, a clean console."""
 
+import re
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from shutil import copyfile
@@ -10,6 +11,7 @@ from sphinx.config import Config
 from sphinx.errors import ExtensionError
 
 _MATHJAX = "sphinx-mathjax-offline"
+_QUALIFIED = re.compile(r"~?\b(?:[a-z_]\w*\.)+(?=[A-Za-z_])")
 
 
 _PAGES = ("book", "exercises", "solutions")
@@ -60,8 +62,14 @@ def drop_duplicate_scripts(
     context["script_files"] = scripts
 
 
+def shorten_types(app: Sphinx, what: str, name: str, obj: Any, options: Any, *texts: Any) -> Any:
+    """Signatures name types without their modules: Tensor, not ~torch.Tensor."""
+    return tuple(text and _QUALIFIED.sub("", text) for text in texts)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", leave_out_what_is_no_page)
     app.connect("build-finished", copy_mathjax)
+    app.connect("autodoc-process-signature", shorten_types)
     app.connect("html-page-context", drop_duplicate_scripts, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
