@@ -90,6 +90,16 @@ def test_noise_in_the_last_bits_does_not_change_the_svg():
     assert draw(0.0) != draw(0.1)
 
 
+def test_boxes_and_clips_are_rounded_as_well():
+    figures.use_style()
+    fig, ax = plt.subplots()
+    ax.bar([0, 1], [1 / 3, 2 / 3])
+    text = figures.svg(fig)
+    plt.close(fig)
+    assert "<rect" in text or "<clipPath" in text
+    assert not re.findall(r'\b(?:x|y|width|height)="-?\d+\.\d{3,}"', text)
+
+
 def test_another_process_draws_the_same_svg():
     code = (
         "import matplotlib.pyplot as plt; from course_pkg.authoring import figures;"

@@ -99,7 +99,7 @@ def svg(figure: Figure) -> str:
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"\s*<!--.*?-->", "", text, flags=re.DOTALL)
     text = text.replace("#000000", "currentColor")
-    text = re.sub(r'\b(d|x|y|points)="[^"]*"', _round_numbers, text)
+    text = re.sub(r'\b(d|x|y|width|height|points)="[^"]*"', _round_numbers, text)
     text = re.sub(r"translate\([^)]*\)", _round_numbers, text)
     return _themed(_short_ids(text))
 
