@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -627,3 +628,16 @@ def test_an_error_in_a_process(tmp_path, arguments, words):
     assert result.stderr.startswith("course: error: ") and result.stderr.count("\n") == 1
     assert words in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_the_commands_of_the_readme_run_as_they_stand(tmp_path, monkeypatch):
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    lines = [line for line in readme.splitlines() if line.startswith("course ")]
+    assert [shlex.split(line)[1] for line in lines] == ["train", "generate", "tokenize", "info"]
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        _, *arguments = shlex.split(line)
+        if arguments[0] == "train":  # as it stands, but for two steps of it
+            arguments += ["--max-steps", "2", "--set", "training.eval_batches=1"]
+        assert succeed(*arguments).strip()
+    assert (tmp_path / "runs/first/model.safetensors").is_file()
