@@ -317,6 +317,34 @@ def test_a_recording_is_plain_data_and_is_all_that_judging_needs():
         assert diagnose(SPLIT, moved, seed=3) == diagnose(SPLIT, recording, seed=3)
 
 
+def test_a_mistake_that_also_raises_on_an_odd_input_is_still_recognised():
+    def of_a_strided_input(answer, x, num_heads):
+        return answer(x.transpose(0, 1).contiguous().transpose(0, 1), num_heads)
+
+    def reshaped(x, num_heads):
+        B, T, D = x.shape
+        return x.reshape(B, num_heads, T, D // num_heads)
+
+    memory = Property("memory", "Strides do not matter.", observe=of_a_strided_input)
+    exercise = dataclasses.replace(
+        SPLIT,
+        properties=(*SPLIT.properties, memory),
+        misconceptions=(Misconception("no transpose", "Tokens are mixed.", reshaped),),
+    )
+    report = evaluate(exercise, view_only)  # a view of strided memory raises, a reshape copies
+    assert "RuntimeError" in report.text()
+    (diagnosis,) = report.diagnoses
+    assert diagnosis.startswith("no transpose. ")
+
+    def right_but_for_strides(x, num_heads):
+        if not x.is_contiguous():
+            raise RuntimeError("strided")
+        return split_heads(x, num_heads)
+
+    report = evaluate(exercise, right_but_for_strides)
+    assert report.status == "failed" and not report.diagnoses
+
+
 class NoForward(nn.Module):
     pass
 

@@ -413,15 +413,20 @@ def judge(exercise: Exercise, recording: Recording, *, seed: int = SEED) -> Repo
 
 
 def diagnose(exercise: Exercise, recording: Recording, *, seed: int = SEED) -> tuple[str, ...]:
-    """The misconceptions that show exactly what the recording shows, the likeliest first."""
-    found = []
-    for misconception in exercise.misconceptions:
-        theirs = run(exercise, misconception.answer, seed=seed)
-        if _same_seen(exercise, recording, theirs):
-            section = misconception.section or exercise.section
-            name, diagnosis = misconception.name, misconception.diagnosis
-            found.append(f"{name}. {diagnosis} See section {section}.")
-    return tuple(found)
+    """The misconceptions that show exactly what the recording shows, the likeliest first.
+
+    Where there is none, those that show the same wherever the learner's answer and theirs both
+    returned: one mistake may be written so that it also fails on an odd input.
+    """
+    theirs = [(m, run(exercise, m.answer, seed=seed)) for m in exercise.misconceptions]
+    same = [m for m, seen in theirs if _same_seen(exercise, recording, seen)]
+    if not same:
+        same = [
+            m for m, seen in theirs if _same_where_both_returned(exercise, recording, seen, seed)
+        ]
+    return tuple(
+        f"{m.name}. {m.diagnosis} See section {m.section or exercise.section}." for m in same
+    )
 
 
 def find_exercise(exercise_id: str) -> Exercise:
@@ -630,6 +635,23 @@ def _same_seen(exercise: Exercise, one: Recording, other: Recording) -> bool:
         for prop in exercise.properties
         for a, b in zip(one.seen[prop.name], other.seen[prop.name], strict=True)
     )
+
+
+def _same_where_both_returned(
+    exercise: Exercise, one: Recording, other: Recording, seed: int
+) -> bool:
+    """Equal where both returned, with at least one failing property to tell it by."""
+    if other.problem is not None or not other.started:
+        return False
+    telling = False
+    for prop in exercise.properties:
+        pairs = list(zip(one.seen[prop.name], other.seen[prop.name], strict=True))
+        returned = [(a, b) for a, b in pairs if isinstance(a, Value) and isinstance(b, Value)]
+        if not all(_same_entry(a, b, prop.tolerance) for a, b in returned):
+            return False
+        if len(returned) == len(pairs):
+            telling |= _judge_property(exercise, prop, one, seed) is not None
+    return telling
 
 
 def _same_entry(a: Value | Raised, b: Value | Raised, tolerance: float | None) -> bool:
