@@ -376,7 +376,7 @@ def _diagnosis_of(run):
         given = str(seen[run]).strip().lower()
         allowed = sorted(_DIAGNOSES.values())
         expect(given in allowed, f"{seen[run]!r} is none of: {', '.join(allowed)}")
-        expect(given == _DIAGNOSES[run], f"run {run} has not the signs of {given!r}")
+        expect(given == _DIAGNOSES[run], f"run {run} does not show the signs of {given!r}")
 
     return judge
 
@@ -482,7 +482,9 @@ EXERCISES = (
                 _mean_of_rows,
                 "6.6",
             ),
-            Misconception("The sum instead of the mean", "Divide by the number of it.", _summed),
+            Misconception(
+                "The sum instead of the mean", "Divide by the number of real targets.", _summed
+            ),
         ),
     ),
     Exercise(
