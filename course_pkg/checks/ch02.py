@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_pkg.checks.compare import expect, expect_close
+from course_pkg.checks.compare import expect, expect_close, shape_is
 from course_pkg.checks.engine import Exercise, Misconception, Property, call
 
 
@@ -161,17 +161,6 @@ def _shapes() -> dict[str, tuple[int, ...]]:
 
 
 _SHAPES = _shapes()
-
-
-def _shape_is(name):
-    def judge(seen):
-        expect(isinstance(seen, dict) and name in seen, f"there is no entry {name!r}")
-        expect(
-            tuple(seen[name]) == _SHAPES[name],
-            f"your shape of {name} is {tuple(seen[name])}, which does not fit",
-        )
-
-    return judge
 
 
 # 02.causal_weights
@@ -646,7 +635,7 @@ EXERCISES = (
         section="2.5",
         reference=_SHAPES,
         properties=tuple(
-            Property(name, statement, judge=_shape_is(name))
+            Property(name, statement, judge=shape_is(name, _SHAPES))
             for name, statement in {
                 "W_query.weight": "The matrix of a linear layer maps d_in to d_out numbers.",
                 "queries": "There is one query for each token.",

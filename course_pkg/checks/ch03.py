@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from course_pkg.attention import MultiHeadAttention
-from course_pkg.checks.compare import expect, expect_close
+from course_pkg.checks.compare import expect, expect_close, shape_is
 from course_pkg.checks.engine import Exercise, Misconception, Property, call
 
 
@@ -30,17 +30,6 @@ def _shapes() -> dict[str, tuple[int, ...]]:
         "merged": merge_heads(scores @ values),
     }
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-
-
-def _shape_is(name):
-    def judge(seen):
-        expect(isinstance(seen, dict) and name in seen, f"there is no entry {name!r}")
-        expect(
-            tuple(seen[name]) == _SHAPES[name],
-            f"your shape of {name} is {tuple(seen[name])}, which does not fit",
-        )
-
-    return judge
 
 
 # 03.split_heads
@@ -548,7 +537,7 @@ EXERCISES = (
         section="3.5",
         reference=_SHAPES,
         properties=tuple(
-            Property(name, statement, judge=_shape_is(name))
+            Property(name, statement, judge=shape_is(name, _SHAPES))
             for name, statement in {
                 "W_query.weight": "One matrix makes the queries of all heads.",
                 "queries": "Each head has its own queries, one for each token.",

@@ -6,7 +6,7 @@ of them. It can be pickled, so that the judging may happen in another process th
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -139,6 +139,22 @@ def expect_close(
     found = difference(plain(got), plain(expected), tolerance=tolerance)
     if found is not None:
         raise Failed(f"{what}: {found}" if what else found)
+
+
+def shape_is(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Callable[[Any], None]:
+    """A ``judge`` of predicted shapes: the answer's entry ``name`` is that of ``shapes``.
+
+    What the right shape is stays out of the message: predicting it is the exercise.
+    """
+
+    def judge(seen: Any) -> None:
+        expect(isinstance(seen, dict) and name in seen, f"there is no entry {name!r}")
+        expect(
+            tuple(seen[name]) == shapes[name],
+            f"your shape of {name} is {tuple(seen[name])}, which does not fit",
+        )
+
+    return judge
 
 
 def _tensor_difference(
