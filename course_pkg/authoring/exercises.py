@@ -25,7 +25,7 @@ from course_pkg.authoring import formats
 from course_pkg.errors import unknown_name
 from course_pkg.files import atomic_write
 
-KINDS = ("implement", "predict", "debug", "explore")
+KINDS = ("implement", "predict", "debug", "measure", "explore")
 PLACEHOLDER = "<!-- exercises -->"
 
 _BEGIN = "### BEGIN SOLUTION"

@@ -126,7 +126,7 @@ from torch import nn
 from course_pkg.checks.compare import Failed, Opaque, difference, plain, show, show_inputs
 from course_pkg.errors import unknown_name
 
-Kind = Literal["implement", "predict", "debug", "explore"]
+Kind = Literal["implement", "predict", "debug", "measure", "explore"]
 Inputs = tuple[Any, ...]
 
 SEED = 20240229  # of the learner's own check; whoever wants fresh inputs passes another
@@ -184,6 +184,9 @@ class Exercise:
     """What an exercise asks for. See the module's docstring for how one is written.
 
     Misconceptions are listed in order of likelihood, hints from the faintest to the plainest.
+    ``builds_on`` names the exercises whose idea this one uses. ``axes(*inputs)`` gives the size of
+    every axis that a shape may have, by its letter: ``{"B": 2, "T": 5, "H": 4, "Dh": 2}``. Shapes
+    are then told by their letters too.
 
     Raises:
         ValueError: a field is not allowed; the message names it.
@@ -200,6 +203,8 @@ class Exercise:
     cases: Callable[[torch.Generator], list[Inputs]] = _no_inputs
     hints: tuple[str, ...] = ()
     misconceptions: tuple[Misconception, ...] = ()
+    builds_on: tuple[str, ...] = ()
+    axes: Callable[..., Mapping[str, int]] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d\d\.[a-z][a-z0-9_]*", self.id):
