@@ -18,7 +18,7 @@ import sys
 import time
 import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any, Literal
@@ -275,7 +275,7 @@ def run(
     *,
     limit: float = CELL_LIMIT,
     skip: Mapping[int, str] | None = None,
-    until: str | None = None,
+    until: Sequence[str] = (),
     before_cell: Callable[[int], None] | None = None,
     on_answer: Callable[[str, Any], None] | None = None,
 ) -> Ran:
@@ -285,14 +285,14 @@ def run(
         notebook: what to run.
         limit: seconds for each cell.
         skip: numbers of cells that are not run, each with the reason, which becomes its error.
-        until: the id of an exercise; the cells after its last check are not run.
+        until: exercise ids; the cells after the last check of these are not run.
         before_cell: called with the number of each cell before it is run.
         on_answer: called with an exercise and its answer where the notebook checks it.
     """
     cells = notebook.cells
-    if until is not None:
-        last = max((c.number for c in cells if until in _checked(c.source)), default=len(cells))
-        cells = cells[:last]
+    if until:
+        checked = (cell.number for cell in cells if set(until) & set(_checked(cell.source)))
+        cells = cells[: max(checked, default=len(cells))]
     ran = Ran({}, {}, {})
     module = types.ModuleType("__main__")
     taken: list[tuple[str, Any]] = []
@@ -432,7 +432,7 @@ def _as_in_a_kernel(folder: Path, module: types.ModuleType) -> Iterator[None]:
 def check_notebook(
     path: Path,
     *,
-    only: str | None = None,
+    only: Sequence[str] = (),
     hints: int = 0,
     limit: float = CELL_LIMIT,
     on_result: Callable[[Result, int], None] | None = None,
@@ -444,8 +444,8 @@ def check_notebook(
 
     Args:
         path: the notebook.
-        only: the id of the one exercise to judge; by default all, and all of the chapter in the
-            file's name.
+        only: the ids of the exercises to judge; by default those of the notebook, and of the
+            chapter in the file's name.
         hints: how many hints to give with what does not pass.
         limit: seconds for each cell.
         on_result: called with each result as it comes, and the number of results in all. After a
@@ -458,7 +458,7 @@ def check_notebook(
     read(path)
     stopped: dict[int | str, str] = {}  # the cells and exercises that stopped the process, and how
     while True:
-        order = _Order(path.resolve(), only, hints, limit, stopped)
+        order = _Order(path.resolve(), tuple(only), hints, limit, stopped)
         checked, culprit, how = _in_a_process(order, on_result)
         if checked is not None:
             return dataclasses.replace(checked, path=path)
@@ -472,7 +472,7 @@ class _Order:
     """What the process is to do."""
 
     path: Path
-    only: str | None
+    only: tuple[str, ...]
     hints: int
     limit: float
     stopped: Mapping[int | str, str]
@@ -581,15 +581,15 @@ def _check_here(order: _Order, pipe: connection.Connection) -> Checked:
     return Checked(order.path, tuple(results), tuple(_notes(notebook, ran)))
 
 
-def _exercises(notebook: Notebook, only: str | None) -> dict[str, Exercise | str]:
+def _exercises(notebook: Notebook, only: tuple[str, ...]) -> dict[str, Exercise | str]:
     """What to report on by id: the chapter of the file's name first; why, where an id is unknown.
 
     Only the chapters that it needs are loaded.
     """
-    ids = [only] if only is not None else list(notebook.exercise_ids)
+    ids = list(only or notebook.exercise_ids)
     chapter = f"ch{notebook.path.name[:2]}"
     named = re.match(r"\d\d[_-]", notebook.path.name) is not None and chapter in _chapters()
-    if named and only is None:
+    if named and not only:
         ids = [exercise.id for exercise in _load(chapter)] + ids
     found: dict[str, Exercise | str] = {}
     for exercise_id in ids:
