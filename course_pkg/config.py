@@ -222,6 +222,28 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "gpt2-medium": _gpt2(24, 16, 1024, 3e-4),
         "gpt2-large": _gpt2(36, 20, 1280, 2.5e-4),
         "gpt2-xl": _gpt2(48, 25, 1600, 2e-4),
+        # What a run looks like, seen in ten seconds of one CPU core: the curve doctor's patient.
+        "story-tiny": Preset(
+            model=GPTConfig(
+                vocab_size=512,
+                context_length=64,
+                d_model=64,
+                num_heads=4,
+                num_layers=2,
+                dropout=0.0,
+            ),
+            training=TrainingConfig(
+                max_steps=300,
+                batch_size=16,
+                learning_rate=5e-3,
+                min_lr=2.5e-4,
+                warmup_steps=30,
+                eval_every=25,
+                eval_batches=8,
+                log_every=25,
+                checkpoint_every=100,
+            ),
+        ),
         "story-1m": Preset(
             model=GPTConfig(
                 vocab_size=2048,
