@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from course_pkg import __version__, files
+from course_pkg import __version__, files, learning
 from course_pkg.config import PRESETS, GPTConfig, TrainingConfig
 from course_pkg.errors import unknown_name
 from course_pkg.files import atomic_write, packaged_models
@@ -752,6 +752,10 @@ def _num_parameters(config: GPTConfig, non_embedding: bool = False) -> int:
 
     with torch.device("meta"):  # shapes without memory
         return GPT(config).num_parameters(non_embedding)
+
+
+course.add_command(learning.check)
+course.add_command(learning.progress)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ class Result:
 
     ``raises``: there is no answer to judge, because the cell or the check's argument raised.
     ``missing``: the notebook has no cell or no check for it. ``problem`` says more in one or two
-    lines; the report is there where an answer was judged.
+    lines, where there is more to say; the report is there where an answer was judged.
     """
 
     exercise_id: str
@@ -620,7 +620,7 @@ def _result(
         if status == "not started" and problem is not None:
             status = "raises"
     elif not cells:
-        status, problem = "missing", "the notebook has no cell for it"
+        status = "missing"
     elif error is not None:
         status = "raises" if problem else "not started"
     else:
@@ -633,7 +633,7 @@ def _result(
         exercise.title,
         report,
         problem,
-        exercise.hints[:hints] if status in ("failed", "raises") else (),
+        exercise.hints[:hints] if status != "passed" else (),
     )
 
 
