@@ -1,12 +1,15 @@
 """Exercises of chapter 5, the GPT."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from course_pkg.checks.compare import expect, expect_close
 from course_pkg.checks.engine import Exercise, Misconception, Property, fill_parameters
+from course_pkg.checks.entries import entry_is
 from course_pkg.config import GPTConfig
 from course_pkg.gpt import GPT
 
@@ -46,7 +49,7 @@ def _ids_and_tables(generator: torch.Generator) -> list[tuple]:
             torch.randn(context, width, generator=generator),
         )
 
-    return [inputs(2, 5, 11, 9, 4), inputs(3, 4, 7, 8, 3)]
+    return [inputs(2, 5, 11, 9, 4), inputs(3, 4, 7, 8, 6)]
 
 
 def _whole_context(generator: torch.Generator) -> list[tuple]:
@@ -57,6 +60,33 @@ def _whole_context(generator: torch.Generator) -> list[tuple]:
             torch.randn(6, 4, generator=generator),
         )
     ]
+
+
+def _one_token(generator: torch.Generator) -> list[tuple]:
+    return [
+        (
+            torch.randint(1, 7, (3, 1), generator=generator),
+            torch.randn(7, 4, generator=generator),
+            torch.randn(5, 4, generator=generator),
+        )
+    ]
+
+
+def _embed_axes(ids, token_table, position_table):
+    B, T = ids.shape
+    V, D = token_table.shape
+    return {"B": B, "T": T, "V": V, "D": D, "context_length": len(position_table)}
+
+
+def _table_gradients(embed, ids, token_table, position_table):
+    """Of a sum over the result in which every number has a weight of its own."""
+    tables = [t.clone().requires_grad_() for t in (token_table, position_table)]
+    embedded = embed(ids, *tables)
+    if not embedded.requires_grad:
+        return "no gradient"
+    weights = torch.linspace(0.5, 1.5, embedded.numel()).view(embedded.shape)
+    (embedded * weights).sum().backward()
+    return [torch.zeros_like(t) if t.grad is None else t.grad for t in tables]
 
 
 def _embed_one_token_twice(embed, ids, token_table, position_table):
@@ -139,6 +169,11 @@ def _one_more_layer(count, vocab_size, context_length, d_model, num_layers, tie_
     return count(*sizes, num_layers + 1, tie_weights) - count(*sizes, num_layers, tie_weights)
 
 
+def _one_more_token(count, vocab_size, context_length, d_model, num_layers, tie_weights):
+    sizes = context_length, d_model, num_layers, tie_weights
+    return count(vocab_size + 1, *sizes) - count(vocab_size, *sizes)
+
+
 def _tied_and_not(count, vocab_size, context_length, d_model, num_layers, tie_weights):
     sizes = vocab_size, context_length, d_model, num_layers
     return count(*sizes, False) - count(*sizes, True)
@@ -149,6 +184,28 @@ def _differs_by_one_table(seen, vocab_size, context_length, d_model, num_layers,
         seen == vocab_size * d_model,
         f"untied minus tied is {seen}; the table has {vocab_size} x {d_model} numbers",
     )
+
+
+# 05.first_loss
+
+_VOCAB = 50257
+_TWO_DECIMALS = 0.001  # of a loss between 5 and 12
+
+
+def _losses(logarithm: Callable[[float], float]) -> dict[str, float]:
+    return {
+        "loss": logarithm(_VOCAB),
+        "twice": logarithm(2 * _VOCAB),
+        "thousand": logarithm(1000),
+        "half_known": logarithm(_VOCAB) / 2,
+    }
+
+
+_LOSSES = _losses(math.log)
+
+
+def _loss_is(name: str) -> Callable[[Any], None]:
+    return entry_is(name, _LOSSES[name], "which does not fit", tolerance=_TWO_DECIMALS)
 
 
 # 05.tie_weights
@@ -198,10 +255,22 @@ def _tied(answer, vocab_size, d_model):
     ids = torch.arange(vocab_size)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     kept = (embedding.weight - tokens_before).abs().max().item()
-    nn.functional.cross_entropy(head(embedding(ids)), ids.flip(0)).backward()
+    logits = head(embedding(ids))
+    as_one = (logits - tokens_before @ tokens_before.T).abs().max().item()
+    table = embedding.weight.detach().clone().requires_grad_()
+    nn.functional.cross_entropy(table[ids] @ table.T, ids.flip(0)).backward()
+    nn.functional.cross_entropy(logits, ids.flip(0)).backward()
+    missing = (embedding.weight.grad - table.grad).abs().max().item()
     optimizer.step()
     apart = (embedding.weight - head.weight).abs().max().item()
-    return {"one": one_parameter, "count": count, "kept": kept, "apart": apart}
+    return {
+        "one": one_parameter,
+        "count": count,
+        "kept": kept,
+        "as one": as_one,
+        "missing": missing,
+        "apart": apart,
+    }
 
 
 def _is_one_parameter(seen, vocab_size, d_model):
@@ -216,6 +285,21 @@ def _counts_once(seen, vocab_size, d_model):
     expect(
         seen["count"] == vocab_size * d_model,
         f"the model has {seen['count']} parameters; one table has {vocab_size * d_model}",
+    )
+
+
+def _scores_by_the_tokens(seen, vocab_size, d_model):
+    expect(
+        seen["as one"] < 1e-5,
+        f"the head's scores are off by up to {seen['as one']:.4f} from dot products with the "
+        "token table as it was",
+    )
+
+
+def _gets_both_gradients(seen, vocab_size, d_model):
+    expect(
+        seen["missing"] < 1e-6,
+        f"the table's gradient lacks up to {seen['missing']:.4f} of the sum of both uses",
     )
 
 
@@ -237,10 +321,12 @@ def initialise(model: nn.Module) -> None:
 def _initialise(
     model: nn.Module,
     *,
+    draw: Callable[[Tensor, float], Any] = lambda weight, std: nn.init.normal_(weight, std=std),
     std: float = _STD,
     shrink: float = 2.0,
     norms: bool = False,
     zero_biases: bool = True,
+    tables: bool = True,
 ) -> None:
     residual_std = std / math.sqrt(shrink * model.config.num_layers) if shrink else std
     for name, parameter in model.named_parameters():
@@ -248,9 +334,9 @@ def _initialise(
             if zero_biases:
                 nn.init.zeros_(parameter)
         elif name.endswith(_BRANCH_ENDS):
-            nn.init.normal_(parameter, std=residual_std)
-        elif parameter.ndim == 2 or norms:
-            nn.init.normal_(parameter, std=std)
+            draw(parameter, residual_std)
+        elif (parameter.ndim == 2 or norms) and (tables or "embedding" not in name):
+            draw(parameter, std)
 
 
 def _initialised_with(**changes):
@@ -260,12 +346,16 @@ def _initialised_with(**changes):
     return initialise
 
 
-def _layers(generator: torch.Generator) -> list[tuple]:
-    return [(2,), (8,)]
+def _uniform(weight: Tensor, std: float) -> None:
+    nn.init.uniform_(weight, -math.sqrt(3) * std, math.sqrt(3) * std)
 
 
-def _initialised(answer, num_layers):
-    """Mean and standard deviation of each kind of parameter."""
+def _shapes(generator: torch.Generator) -> list[tuple]:
+    return [(2, True), (5, False)]
+
+
+def _initialised(answer, num_layers, tie_weights):
+    """What can be told of each parameter, in words and sizes that another draw would give too."""
     config = GPTConfig(
         vocab_size=97,
         context_length=48,
@@ -273,58 +363,78 @@ def _initialised(answer, num_layers):
         num_heads=4,
         num_layers=num_layers,
         dropout=0.0,
+        tie_weights=tie_weights,
     )
     model = GPT(config)
-    for parameter in model.parameters():
-        if parameter.ndim == 2 or parameter.abs().sum() == 0:
-            nn.init.constant_(parameter, 0.5)  # nothing can be right by being left alone
-    for module in (model.final_norm, *(block.norm1 for block in model.blocks)):
-        nn.init.zeros_(module.shift)
-    for block in model.blocks:
-        nn.init.zeros_(block.norm2.shift)
-    answer(model)
-    kinds: dict[str, list[Tensor]] = {"branch ends": [], "other weights": [], "biases": []}
-    scales = []
     for name, parameter in model.named_parameters():
-        values = parameter.detach().flatten()
-        if name.endswith("scale"):
-            scales.append(values)
-        elif name.endswith("bias"):
-            kinds["biases"].append(values)
-        elif name.endswith(_BRANCH_ENDS):
-            kinds["branch ends"].append(values)
-        elif parameter.ndim == 2:
-            kinds["other weights"].append(values)
-    seen = {kind: float(torch.cat(values).std()) for kind, values in kinds.items()}
-    seen["mean"] = float(torch.cat(kinds["other weights"]).mean())
-    seen["largest bias"] = float(torch.cat(kinds["biases"]).abs().max())
-    seen["scales"] = torch.cat(scales)
+        if not name.endswith(("scale", "shift")):
+            nn.init.constant_(parameter, 0.5)  # nothing can be right by being left alone
+    answer(model)
+    seen = {}
+    for name, parameter in model.named_parameters():
+        values = parameter.detach()
+        if parameter.ndim < 2:
+            one = bool((values == values[0]).all())
+            seen[name] = {"value": values[0].item() if one else "various"}
+            continue
+        std = values.std().item()
+        centred = abs(values.mean().item()) < 6 * std / math.sqrt(values.numel())
+        # Of a normal distribution 4.6 % lies beyond two standard deviations.
+        tails = (values.abs() > 2 * std).double().mean().item()
+        seen[name] = {"std": std, "centred": centred, "bell": 0.015 < tails < 0.08}
+    seen["tied"] = model.output_head.weight is model.token_embedding.weight
     return seen
 
 
-def _near(seen: float, expected: float, what: str) -> None:
-    expect(
-        abs(seen / expected - 1) < 0.1,
-        f"the standard deviation of {what} is {seen:.5f}; it should be near {expected:.5f}",
-    )
+def _weights(seen, ends):
+    names = [name for name, told in seen.items() if name != "tied" and "std" in told]
+    return [name for name in names if name.endswith(_BRANCH_ENDS) == ends]
 
 
-def _weights_have_std(seen, num_layers):
-    _near(seen["other weights"], _STD, "the weights that end no branch")
-    expect(abs(seen["mean"]) < 0.002, f"their mean is {seen['mean']:.4f}")
+def _near(seen, names, expected):
+    for name in names:
+        std = seen[name]["std"]
+        expect(
+            abs(std / expected - 1) < 0.1,
+            f"the standard deviation of {name} is {std:.5f}; it should be near {expected:.5f}",
+        )
 
 
-def _branch_ends_are_smaller(seen, num_layers):
-    expected = _STD / math.sqrt(2 * num_layers)
-    _near(seen["branch ends"], expected, f"the ends of branches, with {num_layers} layers,")
+def _weights_have_std(seen, num_layers, tie_weights):
+    _near(seen, _weights(seen, ends=False), _STD)
 
 
-def _biases_are_zero(seen, num_layers):
-    expect(seen["largest bias"] == 0, f"the largest bias is {seen['largest bias']:.4f}")
+def _branch_ends_are_smaller(seen, num_layers, tie_weights):
+    _near(seen, _weights(seen, ends=True), _STD / math.sqrt(2 * num_layers))
 
 
-def _scales_are_one(seen, num_layers):
-    expect(bool((seen["scales"] == 1).all()), "scales of the layer norms are no longer 1")
+def _are_normal(seen, num_layers, tie_weights):
+    for name in (*_weights(seen, ends=False), *_weights(seen, ends=True)):
+        expect(seen[name]["centred"], f"the mean of {name} is not near 0")
+        expect(
+            seen[name]["bell"],
+            f"{name} is no bell: a normal distribution has 4.6 % of its values beyond two "
+            "standard deviations",
+        )
+
+
+def _biases_are_zero(seen, num_layers, tie_weights):
+    _all_are(seen, ".bias", 0)
+
+
+def _norms_are_kept(seen, num_layers, tie_weights):
+    _all_are(seen, ".scale", 1)
+    _all_are(seen, ".shift", 0)
+
+
+def _all_are(seen, ending, value):
+    for name in (name for name in seen if name.endswith(ending)):
+        given = seen[name]["value"]
+        expect(given == value, f"{name} is {given}; it should be {value}")
+
+
+def _tying_is_kept(seen, num_layers, tie_weights):
+    expect(seen["tied"] == tie_weights, f"the head shares the token table: {seen['tied']}")
 
 
 # 05.continue_greedily
@@ -336,6 +446,7 @@ class _CountingModel:
     def __init__(self, vocab_size: int, context_length: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.context_length = context_length
+        self.lengths: set[int] = set()
         self.table = torch.randn(vocab_size, vocab_size, generator=generator)
         self.position = torch.randn(context_length, vocab_size, generator=generator)
 
@@ -345,6 +456,7 @@ class _CountingModel:
                 f"ids has {ids.shape[1]} tokens: at most context_length={self.context_length} "
                 "are allowed."
             )
+        self.lengths.add(ids.shape[1])
         rows = self.table[ids] * (1 + 0.3 * torch.arange(ids.shape[1])[:, None])  # (B, T, V)
         return rows.cumsum(dim=1) + self.position[: ids.shape[1]]
 
@@ -402,6 +514,21 @@ def _length_and_prompt(seen, ids, new, context_length, vocab_size):
     expect(torch.equal(seen[:, : ids.shape[1]].long(), ids), "the prompt is not where it was")
 
 
+def _lengths_read(answer, ids, new, context_length, vocab_size):
+    model = _CountingModel(vocab_size, context_length, 3)
+    answer(model, ids, new, context_length)
+    return sorted(model.lengths)
+
+
+def _reads_what_it_can(lengths, ids, new, context_length, vocab_size):
+    wanted = sorted({min(ids.shape[1] + n, context_length) for n in range(new)})
+    expect(lengths == wanted, f"the model was given {lengths} tokens; it could read {wanted}")
+
+
+def _no_new_tokens(generator: torch.Generator) -> list[tuple]:
+    return [(torch.randint(13, (3, tokens), generator=generator), 0, 6, 13) for tokens in (4, 8)]
+
+
 def _in_two_parts(answer, ids, new, context_length, vocab_size):
     model = _CountingModel(vocab_size, context_length, 3)
     whole = answer(model, ids, new, context_length)
@@ -438,12 +565,16 @@ def _forward(
     model: nn.Module,
     ids: Tensor,
     *,
-    positions: bool = True,
+    positions: str = "by token",
     chained: bool = True,
     final_norm: bool = True,
 ) -> Tensor:
-    where = torch.arange(ids.shape[1]) if positions else torch.zeros(1, dtype=torch.long)
-    x = embedded = model.token_embedding(ids) + model.position_embedding(where)
+    where = {
+        "by token": torch.arange(ids.shape[1]),
+        "by sequence": torch.arange(ids.shape[0]).unsqueeze(1),
+        "none": torch.zeros(1, dtype=torch.long),
+    }
+    x = embedded = model.token_embedding(ids) + model.position_embedding(where[positions])
     for block in model.blocks:
         x = block(x if chained else embedded)
     return model.output_head(model.final_norm(x) if final_norm else x)
@@ -458,13 +589,40 @@ def _forward_with(**changes):
 
 def _small_gpt() -> GPT:
     config = GPTConfig(
-        vocab_size=23, context_length=8, d_model=12, num_heads=3, num_layers=3, dropout=0.0
+        vocab_size=23, context_length=8, d_model=12, num_heads=3, num_layers=2, dropout=0.0
     )
     return fill_parameters(GPT(config)).eval()
 
 
 def _id_batches(generator: torch.Generator) -> list[tuple]:
     return [(torch.randint(23, (batch, 6), generator=generator),) for batch in (2, 1)]
+
+
+def _shortest_and_longest(generator: torch.Generator) -> list[tuple]:
+    return [(torch.randint(23, (3, tokens), generator=generator),) for tokens in (1, 8)]
+
+
+def _forward_axes(ids):
+    return {"B": ids.shape[0], "T": ids.shape[1], "D": 12, "V": 23}
+
+
+def _gradient_of_each_part(answer, ids):
+    """How far the loss of the last position reaches: the gradient's length in each parameter."""
+    model = _small_gpt()
+    logits = answer(model, ids)
+    if not logits.requires_grad:
+        return "no gradient"
+    nn.functional.cross_entropy(logits[:, -1], ids[:, 0]).backward()
+    return {
+        name: 0.0 if parameter.grad is None else parameter.grad.double().norm().item()
+        for name, parameter in model.named_parameters()
+    }
+
+
+def _reaches_every_part(lengths, ids):
+    expect(isinstance(lengths, dict), "the logits have no gradient")
+    untouched = [name for name, length in lengths.items() if length == 0 and "key.bias" not in name]
+    expect(not untouched, f"no gradient reaches {', '.join(untouched[:3])}")
 
 
 def _logits(answer, ids):
@@ -488,7 +646,7 @@ def _order_matters(seen, ids):
 def _without_each_block(answer, ids):
     whole = answer(_small_gpt(), ids)
     moved = []
-    for number in range(3):
+    for number in range(2):
         model = _small_gpt()
         for parameter in model.blocks[number].parameters():
             nn.init.zeros_(parameter)
@@ -516,12 +674,24 @@ def _past_stays(moved, ids):
 # 05.balance
 
 
-def _balance() -> int:
-    return next(d for d in range(64, 1024, 64) if 12 * (12 * d + 13) > 50257)
+def _balance(condition: Callable[[int, int, int], bool], smaller: int = 0) -> dict[str, int]:
+    """For each model the first width at which ``condition(width, layers, tables)`` holds."""
+    models = {"12 layers": (12, 1), "24 layers": (24, 1), "48 layers": (48, 1), "untied": (12, 2)}
+    return {
+        name: next(d for d in range(1, 20_000) if condition(d, *sizes)) - smaller
+        for name, sizes in models.items()
+    }
 
 
-def _is_multiple_of_64(seen):
-    expect(isinstance(seen, int) and seen > 0 and seen % 64 == 0, f"{seen} is not 64 times n")
+def _blocks_outweigh(d: int, layers: int, tables: int) -> bool:
+    return layers * (12 * d + 13) > tables * _VOCAB  # both divided by D
+
+
+_BALANCE = _balance(_blocks_outweigh)
+
+
+def _nearest(d: int, layers: int, tables: int) -> bool:
+    return d + 0.5 >= (tables * _VOCAB / layers - 13) / 12
 
 
 EXERCISES = (
@@ -552,6 +722,12 @@ EXERCISES = (
                 "whole context",
                 "A sequence as long as the position table works too.",
                 cases=_whole_context,
+            ),
+            Property("one token", "A sequence of one token works too.", cases=_one_token),
+            Property(
+                "gradient",
+                "Both tables learn: each row that was used gets its gradient, and no other.",
+                _table_gradients,
             ),
         ),
         hints=(
@@ -587,6 +763,7 @@ EXERCISES = (
                 _scaled_tokens,
             ),
         ),
+        axes=_embed_axes,
     ),
     Exercise(
         id="05.parameter_count",
@@ -603,6 +780,11 @@ EXERCISES = (
                 "one more layer",
                 "One more layer adds the parameters of one block.",
                 _one_more_layer,
+            ),
+            Property(
+                "one more token",
+                "One more token in the vocabulary adds one row to each table that has one.",
+                _one_more_token,
             ),
             Property(
                 "head",
@@ -649,6 +831,7 @@ EXERCISES = (
                 _counts_without(norms_a_block=1),
             ),
         ),
+        builds_on=("04.parameters",),
     ),
     Exercise(
         id="05.first_loss",
@@ -657,21 +840,77 @@ EXERCISES = (
         points=1,
         difficulty=1,
         section="5.6",
-        reference=math.log(50257),
+        reference=_LOSSES,
         properties=(
-            Property("value", "It is the loss of not knowing anything.", tolerance=0.002),
             Property(
-                "sign",
-                "A cross-entropy is never negative.",
-                judge=lambda seen: expect(seen > 0, f"{seen} is below 0"),
+                "loss",
+                "A model that knows nothing has the loss of guessing among all tokens.",
+                judge=_loss_is("loss"),
+            ),
+            Property(
+                "twice the vocabulary",
+                "Twice as many tokens make the guess harder.",
+                judge=_loss_is("twice"),
+            ),
+            Property(
+                "a thousand",
+                "Only as many tokens count as the model still thinks possible.",
+                judge=_loss_is("thousand"),
+            ),
+            Property(
+                "half known",
+                "The loss of a text is the mean of the losses of its tokens.",
+                judge=_loss_is("half_known"),
             ),
         ),
-        hints=("Which probability does a model that knows nothing give to the right token?",),
+        hints=(
+            "Which probability does a model that knows nothing give to the right token?",
+            "A right token with probability p costs -ln p, so a certain one costs nothing.",
+        ),
         misconceptions=(
-            Misconception("in bits", "That is log₂ V, the same in bits.", math.log2(50257)),
-            Misconception("decimal logarithm", "That is log₁₀ V.", math.log10(50257)),
-            Misconception("perplexity", "That is the perplexity, e to the loss.", 50257.0),
-            Misconception("forgotten sign", "A minus sign is missing: -ln(1/V).", -math.log(50257)),
+            Misconception(
+                "in bits", "These are logarithms to base 2: the same in bits.", _losses(math.log2)
+            ),
+            Misconception(
+                "decimal logarithm", "These are logarithms to base 10.", _losses(math.log10)
+            ),
+            Misconception(
+                "perplexity",
+                "That is how many tokens there are to guess among, e to the loss.",
+                {name: math.exp(loss) for name, loss in _LOSSES.items()},
+            ),
+            Misconception(
+                "forgotten sign",
+                "A minus sign is missing: the loss is -ln(1/V).",
+                {name: -loss for name, loss in _LOSSES.items()},
+            ),
+            Misconception(
+                "twice the vocabulary, twice the loss",
+                "The loss grows with the logarithm: twice as many tokens add ln 2.",
+                {**_LOSSES, "twice": 2 * math.log(_VOCAB)},
+            ),
+            Misconception(
+                "twice the vocabulary, the same loss",
+                "With twice as many tokens each gets half the probability.",
+                {**_LOSSES, "twice": math.log(_VOCAB)},
+            ),
+            Misconception(
+                "the other tokens count",
+                "49,257 tokens are ruled out; the guess is among the 1,000 that are left.",
+                {**_LOSSES, "thousand": math.log(_VOCAB - 1000)},
+            ),
+            Misconception(
+                "mean of the probabilities",
+                "The probabilities were averaged before the logarithm. The loss is the mean of "
+                "the logarithms.",
+                {**_LOSSES, "half_known": -math.log((1 + 1 / _VOCAB) / 2)},
+            ),
+            Misconception(
+                "mean of the perplexities",
+                "The numbers of tokens to guess among were averaged, 1 and 50,257, and the "
+                "logarithm taken afterwards.",
+                {**_LOSSES, "half_known": math.log((1 + _VOCAB) / 2)},
+            ),
         ),
     ),
     Exercise(
@@ -689,6 +928,18 @@ EXERCISES = (
             ),
             Property("tokens", "The token embedding keeps its values.", _tied, _keeps_the_tokens),
             Property("count", "The model has one table's parameters.", _tied, _counts_once),
+            Property(
+                "scores",
+                "The head scores each token by its dot product with the token's own row.",
+                _tied,
+                _scores_by_the_tokens,
+            ),
+            Property(
+                "gradient",
+                "The table's gradient is the sum of what comes from both uses.",
+                _tied,
+                _gets_both_gradients,
+            ),
             Property("step", "After a training step both are still equal.", _tied, _stays_equal),
         ),
         hints=(
@@ -716,6 +967,8 @@ EXERCISES = (
             ),
             Misconception("swapped", "The two tables changed places and are still two.", _swap),
         ),
+        builds_on=("05.embed",),
+        axes=lambda vocab_size, d_model: {"V": vocab_size, "D": d_model},
     ),
     Exercise(
         id="05.initialise",
@@ -725,22 +978,44 @@ EXERCISES = (
         difficulty=2,
         section="5.6",
         reference=initialise,
-        cases=_layers,
+        cases=_shapes,
         properties=(
             Property(
                 "weights",
-                "Weights that end no branch have mean 0 and standard deviation 0.02.",
+                "Weights and tables that end no branch have the standard deviation 0.02.",
                 _initialised,
                 _weights_have_std,
+                tolerance=0.15,
             ),
             Property(
                 "branch ends",
                 "The ends of the branches have 0.02 / √(2L).",
                 _initialised,
                 _branch_ends_are_smaller,
+                tolerance=0.15,
             ),
-            Property("biases", "Biases are 0.", _initialised, _biases_are_zero),
-            Property("norms", "The layer norms' scales stay 1.", _initialised, _scales_are_one),
+            Property(
+                "normal",
+                "What is drawn comes from a normal distribution around 0.",
+                _initialised,
+                _are_normal,
+                tolerance=0.15,
+            ),
+            Property("biases", "Biases are 0.", _initialised, _biases_are_zero, tolerance=0.15),
+            Property(
+                "norms",
+                "The layer norms keep their scales of 1 and shifts of 0.",
+                _initialised,
+                _norms_are_kept,
+                tolerance=0.15,
+            ),
+            Property(
+                "tying",
+                "A head that shares the token table still does, and no other.",
+                _initialised,
+                _tying_is_kept,
+                tolerance=0.15,
+            ),
         ),
         hints=(
             "model.named_parameters() gives the names by which the kinds can be told apart.",
@@ -773,7 +1048,19 @@ EXERCISES = (
                 "The biases were not set to 0.",
                 _initialised_with(zero_biases=False),
             ),
+            Misconception(
+                "uniform",
+                "The standard deviations are right, but the values are uniform: their largest "
+                "are less than two standard deviations from 0.",
+                _initialised_with(draw=_uniform),
+            ),
+            Misconception(
+                "tables left",
+                "The embedding tables were left as they were. They are drawn like the weights.",
+                _initialised_with(tables=False),
+            ),
         ),
+        builds_on=("05.tie_weights",),
     ),
     Exercise(
         id="05.continue_greedily",
@@ -791,6 +1078,18 @@ EXERCISES = (
                 "The prompt is still there, and the new tokens follow it.",
                 _continue,
                 _length_and_prompt,
+            ),
+            Property(
+                "reads",
+                "The model gets as much of the text as it can read, and no more.",
+                _lengths_read,
+                _reads_what_it_can,
+            ),
+            Property(
+                "nothing",
+                "Without new tokens the prompt comes back, however long it is.",
+                _continue,
+                cases=_no_new_tokens,
             ),
             Property(
                 "in parts",
@@ -843,6 +1142,13 @@ EXERCISES = (
                 _crops_for_good,
             ),
         ),
+        builds_on=("05.embed",),
+        axes=lambda ids, new, context_length, vocab_size: {
+            "B": ids.shape[0],
+            "T": ids.shape[1],
+            "context_length": context_length,
+            "T + new": ids.shape[1] + new,
+        },
     ),
     Exercise(
         id="05.repair_forward",
@@ -873,6 +1179,18 @@ EXERCISES = (
                 _later_token_changed,
                 _past_stays,
             ),
+            Property(
+                "lengths",
+                "One token works, and so does a full context.",
+                _logits,
+                cases=_shortest_and_longest,
+            ),
+            Property(
+                "gradient",
+                "The loss reaches every parameter of the model.",
+                _gradient_of_each_part,
+                _reaches_every_part,
+            ),
         ),
         hints=(
             "Which property fails as it stands: does the order matter, does every block count?",
@@ -882,12 +1200,19 @@ EXERCISES = (
             Misconception(
                 "as given",
                 "This is still the pass with both faults.",
-                _forward_with(positions=False, chained=False),
+                _forward_with(positions="none", chained=False),
             ),
             Misconception(
                 "positions not repaired",
                 "Every token still gets the same position.",
-                _forward_with(positions=False),
+                _forward_with(positions="none"),
+                section="5.2",
+            ),
+            Misconception(
+                "positions by sequence",
+                "Each sequence of the batch gets a position of its own, and all its tokens the "
+                "same. `ids.shape[0]` is the batch.",
+                _forward_with(positions="by sequence"),
                 section="5.2",
             ),
             Misconception(
@@ -901,6 +1226,8 @@ EXERCISES = (
                 _forward_with(final_norm=False),
             ),
         ),
+        builds_on=("05.embed", "04.transformer_block"),
+        axes=_forward_axes,
     ),
     Exercise(
         id="05.balance",
@@ -909,22 +1236,60 @@ EXERCISES = (
         points=1,
         difficulty=1,
         section="5.4",
-        reference=_balance(),
+        reference=_BALANCE,
         properties=(
-            Property("value", "Below it the table is larger, from it on the blocks are."),
-            Property("step", "It is a multiple of 64.", judge=_is_multiple_of_64),
+            *(
+                Property(
+                    name,
+                    "Below it the tables of tokens are larger, from it on the blocks are.",
+                    judge=entry_is(name, right, "which is not the first such width"),
+                )
+                for name, right in _BALANCE.items()
+            ),
         ),
-        hints=("Equate V D with L (12 D² + 13 D) and divide by D.",),
+        hints=(
+            "Equate V D with L (12 D² + 13 D) and divide by D.",
+            "An untied head is a second table of V D numbers.",
+        ),
         misconceptions=(
             Misconception(
-                "rounded down", "There the table is still larger: go up to the next.", 320
+                "rounded down",
+                "There the table is still larger: go up to the next.",
+                _balance(_blocks_outweigh, smaller=1),
+            ),
+            Misconception(
+                "rounded to the nearest",
+                "The nearest whole number may lie below the balance: go up, not to the nearest.",
+                _balance(_nearest),
             ),
             Misconception(
                 "one layer only",
-                "That is where a single block outweighs the table; there are twelve.",
-                4224,
+                "That is where a single block outweighs the table; a model has more of them.",
+                _balance(lambda d, layers, tables: _blocks_outweigh(d, 1, tables)),
             ),
-            Misconception("GPT-2's width", "GPT-2 small is already well beyond the balance.", 768),
+            Misconception(
+                "no biases, no norms",
+                "A block has 13 D parameters beside its matrices: nine times D biases, and four "
+                "times D in the layer norms.",
+                _balance(lambda d, layers, tables: layers * 12 * d > tables * _VOCAB),
+            ),
+            Misconception(
+                "attention only",
+                "A block also has the feed-forward network: 12 D² in all, and not 4 D².",
+                _balance(lambda d, layers, tables: layers * 4 * d > tables * _VOCAB),
+            ),
+            Misconception(
+                "feed-forward only",
+                "A block also has attention: 12 D² in all, and not 8 D².",
+                _balance(lambda d, layers, tables: layers * 8 * d > tables * _VOCAB),
+            ),
+            Misconception(
+                "head not counted",
+                "Without tying, the head is a second table of the same size.",
+                {**_BALANCE, "untied": _BALANCE["12 layers"]},
+                section="5.5",
+            ),
         ),
+        builds_on=("05.parameter_count",),
     ),
 )
