@@ -1,5 +1,7 @@
 """The command line: ``course train``, ``course generate``, ``course tokenize``, ``course info``.
 
+The commands of those who do the exercises are in ``learning``.
+
 What can go wrong because of what was typed or because of the disk is one line on stderr and exit
 code 2. PyTorch is imported inside the commands, so that ``course --help`` is quick.
 """
@@ -755,6 +757,7 @@ def _num_parameters(config: GPTConfig, non_embedding: bool = False) -> int:
 
 
 course.add_command(learning.check)
+course.add_command(learning.doctor)
 course.add_command(learning.progress)
 
 

@@ -393,8 +393,8 @@ def _console() -> "Console":
     return Console(highlight=False, markup=False, emoji=False)
 
 
-def _print(console: "Console", text: str, style: str = "", indent: int = 0) -> None:
-    """One paragraph, with its further lines under its first."""
+def _print(console: "Console", text: str, style: str = "", indent: int = 0, hang: int = 2) -> None:
+    """One paragraph, with its further lines ``hang`` columns further in."""
     from rich.text import Text
 
     lead = " " * (indent + len(text) - len(text.lstrip()))
@@ -402,7 +402,7 @@ def _print(console: "Console", text: str, style: str = "", indent: int = 0) -> N
         text.strip(),
         max(console.width, 40),
         initial_indent=lead,
-        subsequent_indent=f"{lead}  ",
+        subsequent_indent=lead + " " * hang,
         break_on_hyphens=False,
     )
     console.print(Text("\n".join(lines), style), soft_wrap=True)
@@ -496,3 +496,33 @@ def _chapter_title(number: int) -> str:
     doc = importlib.import_module(f"course_pkg.checks.ch{number:02}").__doc__ or ""
     match = re.match(r"Exercises of chapter \d+, (?:the )?(.+)\.", doc)
     return match[1] if match else "exercises"
+
+
+# course doctor
+
+
+@click.command()
+@click.option("--network", is_flag=True, help="Also try to connect to where downloads come from.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def doctor(network: bool, as_json: bool) -> None:
+    """Look whether this machine is ready for the course, and say what mends it.
+
+    Nothing is sent anywhere: only with --network are two connections opened, and closed again. The
+    exit code is 1 when the course cannot run here, else 0.
+    """
+    from course_pkg import doctor as doctors
+
+    findings = doctors.examine(doctors.gather(network))
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+    else:
+        width = max(len(finding.name) for finding in findings)
+        console = _console()
+        for finding in findings:
+            style = {"ok": "", "warn": "yellow", "bad": "bold red"}[finding.state]
+            line = f"{finding.state:<4}  {finding.name:<{width}}  {finding.text}"
+            _print(console, line, style, hang=width + 8)
+            if finding.mend:
+                # On a line of its own, and never broken: it is there to be copied.
+                console.print(f"{'':<{width + 8}}{finding.mend}", style="bold", soft_wrap=True)
+    raise click.exceptions.Exit(1 if any(f.state == "bad" for f in findings) else 0)
