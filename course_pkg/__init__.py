@@ -17,6 +17,7 @@ _MODULES = {
         "MultiHeadAttention",
     ),
     "checks": ("check",),
+    "checks.curves": ("diagnose",),
     "config": ("GPTConfig", "TrainingConfig", "PRESETS"),
     "data": (
         "Corpus",

@@ -482,6 +482,56 @@ def _device(name: str) -> "torch.device":
     return torch.device(name)
 
 
+# course diagnose
+
+
+@course.command()
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="The diagnosis as JSON.")
+@click.option("--figure", metavar="FILE.svg", help="Also write the curves, with the sign marked.")
+def diagnose(run: str, as_json: bool, figure: str | None) -> None:
+    """Say whether a run's curves look healthy, and if not, what may be wrong.
+
+    RUN is a folder that `course train` made; the run need not be finished. Its curves are held
+    against those of healthy runs of the same preset.
+    """
+    from course_pkg.checks import curves
+
+    folder = Path(run)
+    history, vocab_size = _history(folder)
+    made = _read_run(folder) if (folder / _RUN_FILE).exists() else {}
+    # The bands are of runs on the stories: on another text a healthy loss is another one.
+    preset = made.get("preset") if made.get("corpus") == DEFAULT_CORPUS else None
+    diagnosis = curves.diagnose(history, preset, vocab_size)
+    if figure is not None:
+        diagnosis.save_figure(figure)
+    if as_json:
+        click.echo(json.dumps(diagnosis.to_dict(), indent=1))
+    else:
+        click.echo(str(diagnosis))
+
+
+def _history(folder: Path) -> tuple[Any, int]:
+    """What a run's folder says of its steps, and the size of its vocabulary."""
+    from course_pkg.training import CHECKPOINT_NAME, read_checkpoint
+
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: there is no such folder.")
+    checkpoint, results = folder / CHECKPOINT_NAME, folder / "history.json"
+    if checkpoint.exists():  # of a run that is not finished, it is all there is
+        content = read_checkpoint(checkpoint)
+        return content["history"], content["model_config"]["vocab_size"]
+    if not results.exists():
+        raise FileNotFoundError(
+            f"{folder}: there is no history here. `course train --out {folder}` makes one."
+        )
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return json.loads(results.read_text(encoding="utf-8")), config["vocab_size"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{results} or the config.json beside it is damaged.") from None
+
+
 # course generate
 
 

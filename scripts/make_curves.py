@@ -17,11 +17,13 @@ import dataclasses
 import functools
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,17 +33,20 @@ from course_pkg import (
     GPT,
     BPETokenizer,
     GPTConfig,
+    History,
     MultiHeadAttention,
     Trainer,
     TrainingConfig,
     encode_documents,
     load_corpus,
 )
+from course_pkg.checks.curves import BANDS_FILE, diagnose, smooth, smoothing_width
 from course_pkg.config import PRESETS
 from course_pkg.data import Batch
 from course_pkg.files import atomic_write
 
 ROOT = Path(__file__).resolve().parents[1]
+HELD_OUT_FILE = ROOT / "tests" / "held_out_curves.json"
 
 
 # Faults: each takes a trainer that is ready to go and breaks it in the way that people do.
@@ -89,9 +94,7 @@ def shuffled_targets(trainer: Trainer, *, also_evaluation: bool) -> None:
         order = torch.randperm(targets.numel(), generator=generator)
         return inputs, targets.flatten()[order].view_as(targets)
 
-    change_batches(
-        trainer, shuffle, ("train", "validation") if also_evaluation else ("train",)
-    )
+    change_batches(trainer, shuffle, ("train", "validation") if also_evaluation else ("train",))
 
 
 def same_batch(trainer: Trainer) -> None:
@@ -151,6 +154,7 @@ ELSEWHERE: dict[str, dict[str, Any]] = {
     "narrow": {"model": {"d_model": 48}},
     "deep": {"model": {"num_layers": 3}},
     "shallow": {"model": {"num_layers": 1}},
+    "wide and deep": {"model": {"d_model": 96, "num_layers": 3}},
     "short windows": {"model": {"context_length": 32}},
     "long windows": {"model": {"context_length": 128}},
     "large vocabulary": {"model": {"vocab_size": 1024}},
@@ -241,6 +245,7 @@ def train(run: Run) -> dict[str, Any]:
         "name": run.name,
         "role": run.role,
         "disease": run.disease,
+        "seed": run.seed,
         "preset": run.preset,
         "corpus": part,
         "vocab_size": vocab_size,
@@ -301,11 +306,17 @@ SICK: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "shuffled_targets": (
         [
             {"fault": functools.partial(shuffled_targets, also_evaluation=False)},
-            {"fault": functools.partial(shuffled_targets, also_evaluation=True), "severity": "both"},
+            {
+                "fault": functools.partial(shuffled_targets, also_evaluation=True),
+                "severity": "both",
+            },
         ],
         [
             {"fault": functools.partial(shuffled_targets, also_evaluation=False)},
-            {"fault": functools.partial(shuffled_targets, also_evaluation=True), "severity": "both"},
+            {
+                "fault": functools.partial(shuffled_targets, also_evaluation=True),
+                "severity": "both",
+            },
         ],
     ),
     "leak": ([{"fault": leak}], [{"fault": leak}]),
@@ -336,13 +347,14 @@ TUNE_PLACES = (
     "fewer steps",
     "half the rate",
     "twice the batch",
+    "short windows",
 )
 HELD_OUT_PLACES = (
     "",
     "second half",
     "wide",
     "shallow",
-    "short windows",
+    "wide and deep",
     "small vocabulary",
     "more steps",
     "dropout",
@@ -381,9 +393,7 @@ def catalogue() -> list[Run]:
         )
     for i, disease in enumerate(("healthy", *SICK)):
         held_out = SICK[disease][1] if disease in SICK else [{}]
-        runs.append(
-            _sick(disease, held_out, i, role="held-out", seed=301 + i, preset="story-1m")
-        )
+        runs.append(_sick(disease, held_out, i, role="held-out", seed=301 + i, preset="story-1m"))
     return runs
 
 
@@ -431,6 +441,144 @@ def train_command(work: Path, only: str, max_steps: int | None) -> None:
         minutes = (time.perf_counter() - started) / 60
         left = minutes / i * (len(missing) - i)
         click.echo(f"{i}/{len(missing)}  {run.name}  {minutes:.1f} min, {left:.1f} left")
+
+
+# What is made of the runs
+
+
+def results(work: Path) -> list[dict[str, Any]]:
+    """The runs that are there, in the order of the catalogue."""
+    there = []
+    for run in catalogue():
+        path = work / f"{run.name}.json"
+        if path.exists():
+            there.append(json.loads(path.read_text(encoding="utf-8")))
+    return there
+
+
+def rounded(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def edges(steps: np.ndarray, curves: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, list[float]]:
+    """The lowest and highest of several curves at the given steps."""
+    values = np.array([np.interp(steps, xs, ys) for xs, ys in curves])
+    return {
+        "step": [int(step) for step in steps],
+        "low": [rounded(value) for value in values.min(axis=0)],
+        "high": [rounded(value) for value in values.max(axis=0)],
+    }
+
+
+def frequencies_loss(train_ids: Tensor, validation_ids: Tensor, vocab_size: int) -> float:
+    """Loss on the validation text of a model that knows the training text's frequencies only."""
+    counts = torch.bincount(train_ids, minlength=vocab_size).double() + 1
+    return -(counts / counts.sum()).log()[validation_ids].mean().item()
+
+
+def band(preset: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    histories = [History.from_dict(run["history"]) for run in runs]
+    last_step = PRESETS[preset].training.max_steps
+    width = smoothing_width(last_step)
+    grid = np.unique(np.rint([*range(1, 11), *np.geomspace(10, last_step, 70)]))
+    curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {
+        name: [] for name in ("train_loss", "grad_norm", "validation_loss", "gap")
+    }
+    for history in histories:
+        for name in ("train_loss", "grad_norm"):
+            steps, values = history.curve(name)
+            curves[name].append((steps, smooth(steps, values, width)))
+        steps, validation = history.evaluation_curve("validation_loss")
+        _, training = history.evaluation_curve("train_loss")
+        curves["validation_loss"].append((steps, validation))
+        curves["gap"].append((steps, validation - training))
+    evaluated = curves["gap"][0][0]
+    train_ids, validation_ids, vocab_size = text("all", PRESETS[preset].model.vocab_size)
+    return {
+        "seeds": [run["seed"] for run in runs],
+        "vocab_size": vocab_size,
+        "frequencies": rounded(frequencies_loss(train_ids, validation_ids, vocab_size)),
+        "curves": {
+            name: edges(grid if name in ("train_loss", "grad_norm") else evaluated, lines)
+            for name, lines in curves.items()
+        },
+    }
+
+
+def thinned(history: dict[str, Any]) -> dict[str, Any]:
+    """The first ten rows, then so few that about 80 are left; four digits."""
+    rows = history["rows"]
+    count = len(rows["step"])
+    stride = max(1, count // 70)
+    kept = sorted({*range(min(10, count)), *range(count - 1, 9, -stride)})
+    return {
+        "rows": {name: [rounded_item(column[i]) for i in kept] for name, column in rows.items()},
+        "evaluations": {
+            name: [rounded_item(value) for value in column]
+            for name, column in history["evaluations"].items()
+        },
+    }
+
+
+def rounded_item(value: float) -> float:
+    return value if isinstance(value, int) else rounded(value)
+
+
+def write_json(path: Path, content: Any) -> None:
+    with atomic_write(path) as file:
+        json.dump(content, file, separators=(",", ":"))
+        file.write("\n")
+    click.echo(f"{path.relative_to(ROOT)}: {path.stat().st_size:,} bytes")
+
+
+@main.command("collect")
+@click.pass_obj
+def collect_command(work: Path) -> None:
+    """Write the bands and the held-out runs, from the runs that are there."""
+    there = results(work)
+    bands = {}
+    for preset in dict.fromkeys(run["preset"] for run in there):
+        healthy = [run for run in there if run["preset"] == preset and run["role"] == "band"]
+        if len(healthy) >= 3:
+            bands[preset] = band(preset, healthy)
+    write_json(BANDS_FILE, bands)
+    held_out = [
+        {**run, "history": thinned(run["history"])} for run in there if run["role"] == "held-out"
+    ]
+    write_json(HELD_OUT_FILE, held_out)
+
+
+def judged(run: dict[str, Any]) -> str:
+    # The command line names no preset for another corpus than that of the bands.
+    preset = None if run["corpus"] == "shakespeare" else run["preset"]
+    return diagnose(run["history"], preset, run["vocab_size"]).disease
+
+
+@main.command("score")
+@click.option("--role", type=click.Choice(["tune", "held-out", "band"]), default="held-out")
+@click.option("--committed", is_flag=True, help="Of the committed, thinned histories.")
+@click.option("--explain", is_flag=True, help="Print what was said of the runs it got wrong.")
+@click.pass_obj
+def score_command(work: Path, role: str, committed: bool, explain: bool) -> None:
+    """Print the confusion matrix: a row for each disease, and how often each was diagnosed."""
+    there = json.loads(HELD_OUT_FILE.read_text("utf-8")) if committed else results(work)
+    pairs = [(run, judged(run)) for run in there if run["role"] == role]
+    matrix = Counter((run["disease"], said) for run, said in pairs)
+    names = sorted({name for pair in matrix for name in pair})
+    for i, name in enumerate(names):
+        cells = "".join(f"{matrix[name, other] or '.':>4}" for other in names)
+        click.echo(f"{chr(97 + i)} {name:<17}{cells}")
+    click.echo(" " * 19 + "".join(f"{chr(97 + i):>4}" for i in range(len(names))))
+    right = sum(said == run["disease"] for run, said in pairs)
+    alarms = sum(run["disease"] == "healthy" != said for run, said in pairs)
+    healthy = sum(run["disease"] == "healthy" for run, _ in pairs)
+    click.echo(f"{right} of {len(pairs)} right; {alarms} of {healthy} healthy runs called ill")
+    for run, said in pairs:
+        if said != run["disease"]:
+            click.echo(f"  {run['name']}: {said}")
+            if explain:
+                preset = None if run["corpus"] == "shakespeare" else run["preset"]
+                click.echo(str(diagnose(run["history"], preset, run["vocab_size"])) + "\n")
 
 
 if __name__ == "__main__":
