@@ -1,17 +1,32 @@
 """Exercises of chapter 3, multi-head attention."""
 
+import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_pkg.attention import MultiHeadAttention
+from course_pkg import attention
 from course_pkg.checks.compare import expect, expect_close, shape_is
-from course_pkg.checks.engine import Exercise, Misconception, Property, call
+from course_pkg.checks.engine import Exercise, Misconception, Property, call, fill_parameters
+from course_pkg.checks.probes import (
+    copied,
+    first_alone,
+    input_gradients,
+    pairs,
+    parameter_gradients,
+    same_both_times,
+    sees_its_past_alone,
+    sensitivity,
+    token_changed,
+)
 
 
-def _randn(generator: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=generator)
+def _randn(generator: torch.Generator, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(*shape, generator=generator, dtype=dtype)
 
 
 # 03.shapes: a batch of 3 texts of 7 tokens, d_in = 16, d_out = 24, 4 heads
@@ -69,12 +84,26 @@ def _wide_inputs(generator: torch.Generator) -> list[tuple]:
     return [(_randn(generator, 2, 5, 12), 4), (_randn(generator, 3, 4, 10), 2)]
 
 
-def _one_head(generator: torch.Generator) -> list[tuple]:
-    return [(_randn(generator, 2, 5, 6), 1)]
+def _extreme_splits(generator: torch.Generator) -> list[tuple]:
+    sizes = [((2, 5, 6), 1), ((2, 5, 6), 6), ((1, 5, 6), 2), ((3, 1, 6), 2)]
+    return [(_randn(generator, *shape), num_heads) for shape, num_heads in sizes]
+
+
+def _wide_doubles(generator: torch.Generator) -> list[tuple]:
+    return [(_randn(generator, 2, 5, 12, dtype=torch.float64), 4)]
 
 
 def _not_contiguous(generator: torch.Generator) -> list[tuple]:
     return [(_randn(generator, 2, 12, 5).transpose(1, 2), 4)]
+
+
+def _split_gradient(split_heads, x, num_heads):
+    return input_gradients(split_heads, x, num_heads)
+
+
+def _split_axes(x: Tensor, num_heads: int) -> dict[str, int]:
+    B, T, D = x.shape
+    return {"B": B, "T": T, "D": D, "H": num_heads, "Dh": D // num_heads}
 
 
 def _move_token_0(split_heads, x, num_heads):
@@ -138,8 +167,26 @@ def _split_inputs(generator: torch.Generator) -> list[tuple]:
     return [(_randn(generator, 2, 4, 5, 3),), (_randn(generator, 3, 2, 4, 5),)]
 
 
-def _one_head_merged(generator: torch.Generator) -> list[tuple]:
-    return [(_randn(generator, 2, 1, 5, 3),)]
+def _extreme_merges(generator: torch.Generator) -> list[tuple]:
+    shapes = [(2, 1, 5, 3), (2, 3, 5, 1), (1, 3, 5, 2), (3, 4, 1, 2)]
+    return [(_randn(generator, *shape),) for shape in shapes]
+
+
+def _split_doubles(generator: torch.Generator) -> list[tuple]:
+    return [(_randn(generator, 2, 4, 5, 3, dtype=torch.float64),)]
+
+
+def _tokens_first_in_memory(generator: torch.Generator) -> list[tuple]:
+    return [(_randn(generator, 2, 5, 4, 3).transpose(1, 2),)]
+
+
+def _merge_gradient(merge_heads, x):
+    return input_gradients(merge_heads, x)
+
+
+def _merge_axes(x: Tensor) -> dict[str, int]:
+    B, H, T, Dh = x.shape
+    return {"B": B, "H": H, "T": T, "Dh": Dh, "D": H * Dh}
 
 
 def _seen_through_split(merge_heads, x):
@@ -210,6 +257,34 @@ def _square_inputs(generator: torch.Generator) -> list[tuple]:
     return [(_randn(generator, 2, 5, 18), _randn(generator, 18, 18), 2)]
 
 
+def _extreme_projections(generator: torch.Generator) -> list[tuple]:
+    sizes = [((2, 5, 6), 4, 1), ((3, 1, 6), 8, 2), ((1, 4, 6), 3, 3)]
+    return [
+        (_randn(generator, *shape), _randn(generator, 3 * width, 6), num_heads)
+        for shape, width, num_heads in sizes
+    ]
+
+
+def _projected_doubles(generator: torch.Generator) -> list[tuple]:
+    x = _randn(generator, 2, 7, 5, dtype=torch.float64).transpose(1, 2)
+    return [(x, _randn(generator, 7, 36, dtype=torch.float64).T, 4)]
+
+
+def _three(project_heads, x, weight, num_heads):
+    """The three as a tuple, also where they come stacked in one tensor."""
+    found = project_heads(x, weight, num_heads)
+    return found.unbind() if isinstance(found, Tensor) and found.ndim == 5 else found
+
+
+def _projection_gradients(project_heads, x, weight, num_heads):
+    return input_gradients(functools.partial(_three, project_heads), x, weight, num_heads)
+
+
+def _projection_axes(x: Tensor, weight: Tensor, num_heads: int) -> dict[str, int]:
+    (B, T, d_in), D = x.shape, weight.shape[0] // 3
+    return {"B": B, "T": T, "d_in": d_in, "D": D, "H": num_heads, "Dh": D // num_heads}
+
+
 def _projected_shapes(project_heads, x, weight, num_heads):
     return [tuple(part.shape) for part in project_heads(x, weight, num_heads)]
 
@@ -244,6 +319,330 @@ def _only_this_is_zero(third):
         )
 
     return judge
+
+
+# 03.multi_head_attention
+
+
+class MultiHeadAttention(nn.Module):
+    """Multi-head causal attention whose heads may share keys and values.
+
+    Written so that a wrong layer changes one method.
+    """
+
+    def __init__(
+        self, d_in, d_out, context_length, dropout, num_heads, qkv_bias=False, num_kv_heads=None
+    ):
+        super().__init__()
+        self.num_heads = num_heads
+        self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        self.head_dim = d_out // num_heads
+        shared = self.num_kv_heads * self.head_dim
+        self.W_query = nn.Linear(d_in, d_out, bias=qkv_bias)
+        self.W_key = nn.Linear(d_in, shared, bias=qkv_bias)
+        self.W_value = nn.Linear(d_in, shared, bias=qkv_bias)
+        self.out_proj = nn.Linear(d_out, d_out)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x):
+        queries = self.split(self.W_query(x), self.num_heads)  # (B, H, T, Dh)
+        keys = self.share(self.split(self.W_key(x), self.num_kv_heads))
+        values = self.share(self.split(self.W_value(x), self.num_kv_heads))
+        scores = self.blocked(self.scaled(queries @ keys.transpose(-2, -1)))  # (B, H, T, T)
+        weights = self.dropped(torch.softmax(scores, dim=-1))
+        return self.mixed(self.merge(weights @ values))
+
+    def split(self, x, num_heads):
+        return split_heads(x, num_heads)
+
+    def share(self, x):
+        return x.repeat_interleave(self.num_heads // self.num_kv_heads, dim=1)
+
+    def scaled(self, scores):
+        return scores / math.sqrt(self.head_dim)
+
+    def blocked(self, scores):
+        return scores.masked_fill(_later(scores, 1), -torch.inf)
+
+    def dropped(self, weights):
+        return self.dropout(weights)
+
+    def merge(self, x):
+        return merge_heads(x)
+
+    def mixed(self, x):
+        return self.out_proj(x)
+
+
+def _later(scores: Tensor, diagonal: int) -> Tensor:
+    return torch.ones(scores.shape[-2:], dtype=torch.bool).triu(diagonal)
+
+
+class _RepeatedInTurn(MultiHeadAttention):
+    def share(self, x):
+        return x.repeat(1, self.num_heads // self.num_kv_heads, 1, 1)
+
+
+class _NoMask(MultiHeadAttention):
+    def blocked(self, scores):
+        return scores
+
+
+class _BlindToItself(MultiHeadAttention):
+    def blocked(self, scores):
+        return scores.masked_fill(_later(scores, 0), -torch.inf)
+
+
+class _WholeWidthScale(MultiHeadAttention):
+    def scaled(self, scores):
+        return scores / math.sqrt(self.num_heads * self.head_dim)
+
+
+class _NoScale(MultiHeadAttention):
+    def scaled(self, scores):
+        return scores
+
+
+class _SplitByView(MultiHeadAttention):
+    def split(self, x, num_heads):
+        return _view_alone(x, num_heads)
+
+
+class _MergedByView(MultiHeadAttention):
+    def merge(self, x):
+        return _merged_by_view(x)
+
+
+class _NotMixed(MultiHeadAttention):
+    def mixed(self, x):
+        return x
+
+
+class _AlwaysDropping(MultiHeadAttention):
+    def dropped(self, weights):
+        return F.dropout(weights, self.dropout.p)
+
+
+class _NeverDropping(MultiHeadAttention):
+    def dropped(self, weights):
+        return weights
+
+
+class _OutputDropped(MultiHeadAttention):
+    def dropped(self, weights):
+        return weights
+
+    def mixed(self, x):
+        return self.dropout(self.out_proj(x))
+
+
+class _NeverSharing(MultiHeadAttention):
+    def __init__(
+        self, d_in, d_out, context_length, dropout, num_heads, qkv_bias=False, num_kv_heads=None
+    ):
+        super().__init__(d_in, d_out, context_length, dropout, num_heads, qkv_bias)
+
+
+_CONTEXT = 15  # more than any width of the cases: a mask of another size is too small
+
+
+def _layer_inputs(generator: torch.Generator) -> list[tuple]:
+    return [(_randn(generator, 2, 5, 6), 12, 4), (_randn(generator, 1, 3, 8), 10, 2)]
+
+
+def _shared_inputs(generator: torch.Generator) -> list[tuple]:
+    sizes = [((2, 5, 6), 12, 4, 2), ((3, 4, 8), 18, 6, 2), ((1, 3, 6), 12, 4, 1)]
+    return [(_randn(generator, *shape), *rest) for shape, *rest in sizes]
+
+
+def _one_shared_input(generator: torch.Generator) -> list[tuple]:
+    return _shared_inputs(generator)[1:2]
+
+
+def _layer_doubles(generator: torch.Generator) -> list[tuple]:
+    x = _randn(generator, 2, 6, 5, dtype=torch.float64).transpose(1, 2)
+    return [(x, 12, 4, 2)]
+
+
+def _full_context(generator: torch.Generator) -> list[tuple]:
+    return [(_randn(generator, 2, _CONTEXT, 6), 12, 4)]
+
+
+def _square_layer_inputs(generator: torch.Generator) -> list[tuple]:
+    return [(_randn(generator, 2, 5, 12), 12, 4)]
+
+
+def _layer_axes(x: Tensor, d_out: int, num_heads: int) -> dict[str, int]:
+    B, T, d_in = x.shape
+    return {"B": B, "T": T, "d_in": d_in, "D": d_out, "H": num_heads, "Dh": d_out // num_heads}
+
+
+def _layer(layer_class, x, d_out, num_heads, num_kv_heads=None, *, dropout=0.0, bias=False):
+    """A filled layer in use; ``num_kv_heads`` is handed over only where it is given."""
+    sizes = (x.shape[-1], d_out, _CONTEXT, dropout, num_heads, bias)
+    extra = {} if num_kv_heads is None else {"num_kv_heads": num_kv_heads}
+    return fill_parameters(layer_class(*sizes, **extra).to(x.dtype)).eval()
+
+
+def _layer_values(layer_class, x, d_out, num_heads):
+    return _layer(layer_class, x, d_out, num_heads)(x)
+
+
+def _shared_values(layer_class, x, d_out, num_heads, num_kv_heads):
+    return _layer(layer_class, x, d_out, num_heads, num_kv_heads)(x)
+
+
+def _layer_parameters(layer_class, x, d_out, num_heads):
+    layers = {
+        "without biases": layer_class(x.shape[-1], d_out, _CONTEXT, 0.0, num_heads),
+        "with biases": layer_class(x.shape[-1], d_out, _CONTEXT, 0.0, num_heads, qkv_bias=True),
+        "sharing": layer_class(x.shape[-1], d_out, _CONTEXT, 0.0, num_heads, num_kv_heads=1),
+    }
+    return {
+        kind: {name: list(parameter.shape) for name, parameter in layer.named_parameters()}
+        for kind, layer in layers.items()
+    }
+
+
+def _our_layer_as_theirs(layer_class, x, d_out, num_heads):
+    """The output with biases; ``_is_torchs`` has the same weights."""
+    return _layer(layer_class, x, d_out, num_heads, bias=True)(x)
+
+
+def _is_torchs(seen, x, d_out, num_heads):
+    source = _layer(attention.MultiHeadAttention, x, d_out, num_heads, bias=True).state_dict()
+    theirs = nn.MultiheadAttention(d_out, num_heads, batch_first=True).eval()
+    names = ("W_query", "W_key", "W_value")
+    for kind in ("weight", "bias"):
+        stacked = torch.cat([source[f"{name}.{kind}"] for name in names])
+        getattr(theirs, f"in_proj_{kind}").data = stacked
+        getattr(theirs.out_proj, kind).data = source[f"out_proj.{kind}"]
+    with torch.no_grad():
+        expected, _ = theirs(x, x, x, attn_mask=_later(x[0] @ x[0].T, 1), need_weights=False)
+    expect_close(seen, expected, "compared with nn.MultiheadAttention", tolerance=1e-4)
+
+
+def _layer_at_lengths(layer_class, x, d_out, num_heads):
+    layer = _layer(layer_class, x, d_out, num_heads)
+    return [layer(x[:, :length]) for length in (1, 2, _CONTEXT)]
+
+
+def _layer_of_changed_token(layer_class, x, d_out, num_heads):
+    return token_changed(_layer(layer_class, x, d_out, num_heads), x, 2)
+
+
+def _token_2_and_later_move(seen, x, d_out, num_heads):
+    expected = list(range(2, x.shape[1]))
+    expect(seen == expected, f"token 2 was changed; outputs that moved: {seen}")
+
+
+def _layer_sensitivity(layer_class, x, d_out, num_heads):
+    return sensitivity(_layer(layer_class, x, d_out, num_heads), x)
+
+
+def _layer_sees_its_past(seen, x, d_out, num_heads):
+    sees_its_past_alone(seen)
+
+
+def _layer_gradients(layer_class, x, d_out, num_heads, num_kv_heads):
+    return parameter_gradients(_layer(layer_class, x, d_out, num_heads, num_kv_heads), x)
+
+
+def _layer_copied(layer_class, x, d_out, num_heads):
+    sizes = (x.shape[-1], d_out, _CONTEXT, 0.0, num_heads)
+    make = functools.partial(layer_class, *sizes, qkv_bias=True)
+    return copied(make, fill_parameters(make()), x)
+
+
+def _layer_on_first_text(layer_class, x, d_out, num_heads):
+    return first_alone(_layer(layer_class, x, d_out, num_heads), x)
+
+
+def _layer_in_use(layer_class, x, d_out, num_heads):
+    """Whether a layer with dropout, in use, gives what one without gives, and twice the same."""
+    without = _layer(layer_class, x, d_out, num_heads)(x)
+    layer = _layer(layer_class, x, d_out, num_heads, dropout=0.5)
+    with torch.no_grad():
+        outputs = [layer(x) for _ in range(3)]
+    return [torch.allclose(y, without, rtol=0.0, atol=1e-5, equal_nan=True) for y in outputs]
+
+
+def _nothing_is_dropped(seen, x, d_out, num_heads):
+    expect(seen == [True] * 3, "in use, a layer with dropout=0.5 gives other numbers than without")
+
+
+def _dropped_heads(layer_class, x, d_out, num_heads):
+    """In words, so that it does not hang on the random numbers: what dropout does to one token.
+
+    The only weight of a single token is 1: it is dropped, and its head's output is 0, or it is
+    kept, and the output is doubled.
+    """
+    tokens = x.flatten(0, 1)[:, None].repeat(40, 1, 1)  # (B T 40, 1, D): texts of one token
+    layers = [_layer(layer_class, x, d_out, num_heads, dropout=rate) for rate in (0.0, 0.5)]
+    with torch.no_grad():
+        for layer in layers:
+            layer.out_proj.weight.copy_(torch.eye(d_out))
+            layer.out_proj.bias.zero_()
+        plain, training = (layer.train()(tokens) for layer in layers)  # (B T 40, 1, D) each
+    zero = training.abs() < 1e-6
+    doubled = torch.isclose(training, 2 * plain, rtol=1e-4, atol=1e-5)
+    whole = [each.unflatten(-1, (num_heads, -1)).all(dim=-1) for each in (zero, doubled)]
+    if not bool((zero | doubled).all()):
+        return "numbers other than zero and the double"
+    if not bool((whole[0] | whole[1]).all()):
+        return "single features of a head"
+    share = whole[0].float().mean().item()
+    return "about half of the heads" if 0.35 < share < 0.65 else f"{share:.0%} of the heads"
+
+
+def _whole_heads_are_dropped(seen, x, d_out, num_heads):
+    expected = "about half of the heads"
+    expect(
+        seen == expected,
+        "on texts of one token, dropping half of the weights silences half of the heads and "
+        f"doubles the rest; seen in training with dropout=0.5: {seen}",
+    )
+
+
+# 03.cost: a batch of one text, four matrices of 96 x 96
+
+
+_WIDTH = 96
+
+
+def _flops(num_tokens: int) -> int:
+    """Multiplications and additions of the explicit layer, for any number of heads."""
+    projections = 4 * 2 * num_tokens * _WIDTH**2
+    attention = 2 * 2 * num_tokens**2 * _WIDTH  # scores and weighted sums, each H T² D/H times 2
+    return projections + attention
+
+
+def _numbers_kept(num_tokens: int, num_heads: int) -> int:
+    """How many numbers the explicit layer keeps for the backward pass."""
+    parts = [
+        num_tokens * _WIDTH,  # the input
+        4 * _WIDTH**2,  # the matrices
+        3 * num_tokens * _WIDTH,  # queries, keys and values
+        num_heads * num_tokens**2,  # the table of weights
+        num_tokens**2,  # what the mask blocks
+        num_tokens * _WIDTH,  # the merged heads
+    ]
+    return sum(parts)
+
+
+_COST = {
+    "flops_tokens": _flops(512) / _flops(256),
+    "flops_heads": 1.0,
+    "kept_heads": _numbers_kept(256, 16) / _numbers_kept(256, 4),
+    "crossover": 2 * _WIDTH,
+}
+
+
+def _entry(name: str) -> Callable[[Any], float]:
+    def observe(answer):
+        return float(answer()[name])
+
+    return observe
 
 
 # 03.from_torch
@@ -310,6 +709,11 @@ def _torch_state_dicts(generator: torch.Generator) -> list[tuple]:
     return [(_torch_state_dict(width, generator),) for width in (12, 8)]
 
 
+def _double_state_dicts(generator: torch.Generator) -> list[tuple]:
+    (state_dict,) = _torch_state_dicts(generator)[0]
+    return [({name: tensor.double() / 3 for name, tensor in state_dict.items()},)]
+
+
 def _torch_state_dict(width: int, generator: torch.Generator) -> dict[str, Tensor]:
     shapes = {
         "in_proj_weight": (3 * width, width),
@@ -326,7 +730,7 @@ def _names_and_shapes(from_torch, state_dict):
 
 def _fit_the_layer(seen, state_dict):
     width = state_dict["out_proj.bias"].shape[0]
-    layer = MultiHeadAttention(width, width, 4, 0.0, num_heads=2, qkv_bias=True)
+    layer = attention.MultiHeadAttention(width, width, 4, 0.0, num_heads=2, qkv_bias=True)
     expected = {name: tuple(tensor.shape) for name, tensor in layer.state_dict().items()}
     for name, shape in expected.items():
         expect(name in seen, f"there is no entry {name!r}")
@@ -340,7 +744,7 @@ _NUM_HEADS, _NUM_TOKENS = 4, 6
 
 def _output_of_ours(from_torch, state_dict):
     width = state_dict["out_proj.bias"].shape[0]
-    layer = MultiHeadAttention(
+    layer = attention.MultiHeadAttention(
         width, width, _NUM_TOKENS, 0.0, num_heads=_NUM_HEADS, qkv_bias=True
     ).eval()
     layer.load_state_dict(from_torch(state_dict))
@@ -365,6 +769,17 @@ def _some_tokens(width: int) -> Tensor:
 def _out_proj_alone(from_torch, state_dict):
     found = from_torch(state_dict)
     return found["out_proj.weight"], found["out_proj.bias"]
+
+
+def _stacked_again(from_torch, state_dict):
+    found = from_torch(state_dict)
+    names = ("W_query", "W_key", "W_value")
+    return {k: torch.cat([found[f"{name}.{k}"] for name in names]) for k in ("weight", "bias")}
+
+
+def _is_theirs(seen, state_dict):
+    for kind in ("weight", "bias"):
+        expect_close(seen[kind], state_dict[f"in_proj_{kind}"], f"yours stacked and in_proj_{kind}")
 
 
 # 03.wrong_view
@@ -403,6 +818,42 @@ def _projected_one_head(generator: torch.Generator) -> list[tuple]:
     return [(*(_randn(generator, 2, 5, 6) for _ in range(3)), 1)]
 
 
+def _projected_extremes(generator: torch.Generator) -> list[tuple]:
+    sizes = [((2, 5, 6), 6), ((1, 4, 6), 2), ((3, 1, 6), 2)]
+    return [
+        (*(_randn(generator, *shape) for _ in range(3)), num_heads) for shape, num_heads in sizes
+    ]
+
+
+def _projected_doubles_apart(generator: torch.Generator) -> list[tuple]:
+    def inputs():
+        return _randn(generator, 2, 12, 5, dtype=torch.float64).transpose(1, 2)
+
+    return [(inputs(), inputs(), inputs(), 4)]
+
+
+def _heads_axes(queries: Tensor, keys: Tensor, values: Tensor, num_heads: int) -> dict[str, int]:
+    return _split_axes(queries, num_heads)
+
+
+def _same_values(repaired_heads, queries, keys, values, num_heads):
+    return repaired_heads(queries, keys, values[:, :1].expand_as(values).clone(), num_heads)
+
+
+def _give_those_values(seen, queries, keys, values, num_heads):
+    expect_close(
+        seen, values[:, :1].expand_as(values), "where all tokens have the values of token 0"
+    )
+
+
+def _sensitivity_of_heads(repaired_heads, queries, keys, values, num_heads):
+    return sensitivity(lambda v: repaired_heads(queries, keys, v, num_heads), values)
+
+
+def _past_has_gradient(seen, queries, keys, values, num_heads):
+    sees_its_past_alone(seen)
+
+
 def _change_each(repaired_heads, queries, keys, values, num_heads):
     """The output (T, D) of the first text, and the one after each of its tokens was changed."""
     outputs = [repaired_heads(queries, keys, values, num_heads)[0]]
@@ -422,18 +873,13 @@ def _moves(outputs):
 
 def _no_future(outputs, queries, keys, values, num_heads):
     future = sorted((i, j) for i, j in _moves(outputs) if j > i)
-    expect(not future, "outputs that move when a later token is changed: " + _pairs(future))
+    expect(not future, "outputs that move when a later token is changed: " + pairs(future))
 
 
 def _whole_past(outputs, queries, keys, values, num_heads):
     size = queries.shape[1]
     missing = sorted({(i, j) for i in range(size) for j in range(i + 1)} - _moves(outputs))
-    expect(not missing, "outputs that ignore a token of their past: " + _pairs(missing))
-
-
-def _pairs(pairs):
-    shown = ", ".join(f"{i} (token {j})" for i, j in pairs[:4])
-    return shown + (", ..." if len(pairs) > 4 else "")
+    expect(not missing, "outputs that ignore a token of their past: " + pairs(missing))
 
 
 def _move_first_values(repaired_heads, queries, keys, values, num_heads):
@@ -521,6 +967,23 @@ def _harmonic(seen, weights):
     expect_close(seen, torch.full((weights.shape[1],), mean), "heads that average their past")
 
 
+def _two_tokens(generator: torch.Generator) -> list[tuple]:
+    shares = torch.rand(3, 4, generator=generator, dtype=torch.float64)  # (B, H)
+    weights = torch.zeros(3, 4, 2, 2, dtype=torch.float64)
+    weights[:, :, 0, 0] = 1.0
+    weights[:, :, 1, 0], weights[:, :, 1, 1] = shares, 1 - shares
+    return [(weights,)]
+
+
+def _mean_share(seen, weights):
+    expect_close(seen, weights[:, :, 1, 0].mean(dim=0), "texts of two tokens")
+
+
+def _weights_axes(weights: Tensor) -> dict[str, int]:
+    B, H, T, _ = weights.shape
+    return {"B": B, "H": H, "T": T}
+
+
 def _each_alone(weight_on_previous, weights):
     return [weight_on_previous(weights[:, h : h + 1]) for h in range(weights.shape[1])]
 
@@ -592,6 +1055,8 @@ EXERCISES = (
         section="3.4",
         reference=split_heads,
         cases=_wide_inputs,
+        axes=_split_axes,
+        builds_on=("03.shapes",),
         properties=(
             Property("values", "Each head gets its own slice of every token's features."),
             Property(
@@ -606,11 +1071,19 @@ EXERCISES = (
                 _move_first_features,
                 _only_head_0_moves,
             ),
-            Property("one head", "With one head, all features go to it.", cases=_one_head),
+            Property(
+                "extremes",
+                "One head, a head for each feature, one text and one token are split too.",
+                cases=_extreme_splits,
+            ),
             Property(
                 "memory",
                 "It does not matter in which order the numbers stand in memory.",
                 cases=_not_contiguous,
+            ),
+            Property("64 bits", "Numbers of 64 bits keep all their digits.", cases=_wide_doubles),
+            Property(
+                "gradient", "The gradient finds its way back to each feature.", _split_gradient
             ),
         ),
         hints=(
@@ -658,6 +1131,8 @@ EXERCISES = (
         section="3.6",
         reference=merge_heads,
         cases=_split_inputs,
+        axes=_merge_axes,
+        builds_on=("03.split_heads",),
         properties=(
             Property("values", "A token's features are those of its heads, one after the other."),
             Property(
@@ -672,7 +1147,18 @@ EXERCISES = (
                 _move_last_token,
                 _only_last_token_moves,
             ),
-            Property("one head", "One head is merged into itself.", cases=_one_head_merged),
+            Property(
+                "extremes",
+                "One head, heads of one feature, one text and one token are merged too.",
+                cases=_extreme_merges,
+            ),
+            Property(
+                "memory",
+                "It does not matter in which order the numbers stand in memory.",
+                cases=_tokens_first_in_memory,
+            ),
+            Property("64 bits", "Numbers of 64 bits keep all their digits.", cases=_split_doubles),
+            Property("gradient", "The gradient finds its way back to each head.", _merge_gradient),
         ),
         hints=(
             "Undo the two steps of the split, the last one first.",
@@ -718,8 +1204,10 @@ EXERCISES = (
         section="3.11",
         reference=project_heads,
         cases=_projection_inputs,
+        axes=_projection_axes,
+        builds_on=("03.split_heads",),
         properties=(
-            Property("values", "Queries, keys and values of all heads are right."),
+            Property("values", "Queries, keys and values of all heads are right.", _three),
             Property(
                 "shapes",
                 "All three have the shape (B, H, T, Dh).",
@@ -747,7 +1235,23 @@ EXERCISES = (
             Property(
                 "square weight",
                 "The weight is (3D, d_in), also where that is a square.",
+                _three,
                 cases=_square_inputs,
+            ),
+            Property(
+                "extremes",
+                "One head, one text, one token and heads of one feature work too.",
+                _three,
+                cases=_extreme_projections,
+            ),
+            Property(
+                "64 bits",
+                "Numbers of 64 bits keep all their digits, in whatever order they are in memory.",
+                _three,
+                cases=_projected_doubles,
+            ),
+            Property(
+                "gradient", "The gradient reaches x and all of weight.", _projection_gradients
             ),
         ),
         hints=(
@@ -788,6 +1292,168 @@ EXERCISES = (
         ),
     ),
     Exercise(
+        id="03.multi_head_attention",
+        title="The layer, with heads that share keys and values",
+        kind="implement",
+        points=4,
+        difficulty=3,
+        section="3.7",
+        reference=MultiHeadAttention,
+        cases=_layer_inputs,
+        axes=_layer_axes,
+        builds_on=("03.split_heads", "03.merge_heads", "02.causal_weights"),
+        properties=(
+            Property("values", "Without num_kv_heads it is the chapter's layer.", _layer_values),
+            Property(
+                "shared",
+                "With num_kv_heads, neighbouring heads share a head of keys and values.",
+                _shared_values,
+                cases=_shared_inputs,
+            ),
+            Property("parameters", "The parameters have their names and sizes.", _layer_parameters),
+            Property(
+                "PyTorch",
+                "With the same weights, nn.MultiheadAttention gives the same.",
+                _our_layer_as_theirs,
+                _is_torchs,
+                cases=_square_layer_inputs,
+            ),
+            Property(
+                "lengths",
+                "It takes texts from one token to context_length.",
+                _layer_at_lengths,
+                cases=_full_context,
+            ),
+            Property(
+                "causality",
+                "Changing a token moves its own output and all later ones.",
+                _layer_of_changed_token,
+                _token_2_and_later_move,
+                cases=_full_context,
+            ),
+            Property(
+                "gradient from the past",
+                "An output has a gradient from its own and earlier tokens, and from no later one.",
+                _layer_sensitivity,
+                _layer_sees_its_past,
+            ),
+            Property(
+                "gradients",
+                "The right gradient reaches every parameter.",
+                _layer_gradients,
+                cases=_one_shared_input,
+            ),
+            Property(
+                "state dict",
+                "A new layer with the state dict of another one computes the same.",
+                _layer_copied,
+                same_both_times,
+            ),
+            Property(
+                "batch",
+                "A text's output does not depend on the other texts.",
+                _layer_on_first_text,
+                same_both_times,
+                cases=_full_context,
+            ),
+            Property(
+                "64 bits",
+                "Numbers of 64 bits keep all their digits, in whatever order they are in memory.",
+                _shared_values,
+                cases=_layer_doubles,
+            ),
+            Property("in use", "In use, nothing is dropped.", _layer_in_use, _nothing_is_dropped),
+            Property(
+                "dropout",
+                "In training, dropout falls on the attention weights.",
+                _dropped_heads,
+                _whole_heads_are_dropped,
+            ),
+        ),
+        hints=(
+            "W_key and W_value have num_kv_heads * head_dim outputs; head_dim follows from "
+            "num_heads.",
+            "Split queries into num_heads, keys and values into num_kv_heads. Then repeat each "
+            "head of keys and values for the heads that share it.",
+            "repeat_interleave(2, dim=1) turns heads 0, 1 into 0, 0, 1, 1; repeat makes 0, 1, 0, "
+            "1 of them.",
+        ),
+        misconceptions=(
+            Misconception(
+                "The shared heads in turn",
+                "repeat gives heads 0, 1, 0, 1. Neighbouring heads share, 0, 0, 1, 1, which is "
+                "repeat_interleave.",
+                _RepeatedInTurn,
+                "3.11",
+            ),
+            Misconception(
+                "No mask",
+                "Nothing blocks the scores of later tokens.",
+                _NoMask,
+            ),
+            Misconception(
+                "A token does not see itself",
+                "The diagonal is blocked too. The first token then sees nothing, and its softmax "
+                "is 0 / 0.",
+                _BlindToItself,
+            ),
+            Misconception(
+                "Scaled by the whole width",
+                "The dot product of a head adds up head_dim products: divide by √head_dim.",
+                _WholeWidthScale,
+                "3.5",
+            ),
+            Misconception(
+                "Not scaled",
+                "The scores are not divided by √head_dim.",
+                _NoScale,
+                "3.5",
+            ),
+            Misconception(
+                "Split by a view alone",
+                "The view reads the numbers in memory order, so a head holds a part of the text.",
+                _SplitByView,
+                "3.4",
+            ),
+            Misconception(
+                "Merged by a view alone",
+                "Without the transpose, a row of the result holds one head of several tokens.",
+                _MergedByView,
+                "3.6",
+            ),
+            Misconception(
+                "No output projection",
+                "The merged heads are returned as they are: out_proj is not called.",
+                _NotMixed,
+                "3.6",
+            ),
+            Misconception(
+                "Dropout in use too",
+                "A function does not know whether the layer is in training: hand it "
+                "self.training, or call an nn.Dropout.",
+                _AlwaysDropping,
+                "3.8",
+            ),
+            Misconception(
+                "No dropout",
+                "The rate is kept and never used.",
+                _NeverDropping,
+            ),
+            Misconception(
+                "Dropout on the output",
+                "What is dropped is the layer's output. It belongs to the weights, between "
+                "softmax and values.",
+                _OutputDropped,
+            ),
+            Misconception(
+                "Nothing is shared",
+                "num_kv_heads changes nothing: every head still has keys and values of its own.",
+                _NeverSharing,
+                "3.11",
+            ),
+        ),
+    ),
+    Exercise(
         id="03.from_torch",
         title="Weights from PyTorch's layer",
         kind="implement",
@@ -796,6 +1462,7 @@ EXERCISES = (
         section="3.9",
         reference=from_torch,
         cases=_torch_state_dicts,
+        builds_on=("03.one_projection", "03.multi_head_attention"),
         properties=(
             Property("values", "Every tensor is the right part of PyTorch's."),
             Property(
@@ -811,6 +1478,15 @@ EXERCISES = (
                 _output_is_theirs,
             ),
             Property("output projection", "out_proj is taken over as it is.", _out_proj_alone),
+            Property(
+                "there and back",
+                "Queries, keys and values stacked again are PyTorch's matrix and bias.",
+                _stacked_again,
+                _is_theirs,
+            ),
+            Property(
+                "64 bits", "Numbers of 64 bits keep all their digits.", cases=_double_state_dicts
+            ),
         ),
         hints=(
             "Print the names and shapes of both state dicts side by side.",
@@ -860,6 +1536,8 @@ EXERCISES = (
         section="3.6",
         reference=repaired_heads,
         cases=_projected,
+        axes=_heads_axes,
+        builds_on=("03.split_heads", "03.merge_heads"),
         properties=(
             Property("values", "The output is that of multi-head causal attention."),
             Property(
@@ -881,6 +1559,28 @@ EXERCISES = (
                 _only_first_features_move,
             ),
             Property("one head", "One head is causal attention.", cases=_projected_one_head),
+            Property(
+                "extremes",
+                "A head for each feature, one text and one token work too.",
+                cases=_projected_extremes,
+            ),
+            Property(
+                "gradient",
+                "An output has a gradient from its own and earlier values, and from no later one.",
+                _sensitivity_of_heads,
+                _past_has_gradient,
+            ),
+            Property(
+                "average",
+                "Where all tokens have the same values, these come out: each row sums to 1.",
+                _same_values,
+                _give_those_values,
+            ),
+            Property(
+                "64 bits",
+                "Numbers of 64 bits keep all their digits, in whatever order they are in memory.",
+                cases=_projected_doubles_apart,
+            ),
         ),
         hints=(
             "Call it with one head and with two, and change the first token. Who notices?",
@@ -935,6 +1635,90 @@ EXERCISES = (
         ),
     ),
     Exercise(
+        id="03.cost",
+        title="What a layer costs",
+        kind="measure",
+        points=2,
+        difficulty=2,
+        section="3.8",
+        reference=_COST,
+        properties=(
+            Property(
+                "flops_tokens",
+                "More operations for twice the tokens: how many times.",
+                _entry("flops_tokens"),
+                tolerance=0.003,
+            ),
+            Property(
+                "flops_heads",
+                "More operations for four times the heads: how many times.",
+                _entry("flops_heads"),
+                tolerance=0.003,
+            ),
+            Property(
+                "kept_heads",
+                "More numbers kept for four times the heads: how many times.",
+                _entry("kept_heads"),
+                tolerance=0.003,
+            ),
+            Property(
+                "crossover",
+                "From here on the attention costs more than the projections.",
+                _entry("crossover"),
+                tolerance=0.011,
+            ),
+        ),
+        hints=(
+            "Write a function that counts for given T and H, and call it at the two ends.",
+            "With one token there are nearly only projections. Their cost grows with T, so you "
+            "know it for every T, and the rest is attention.",
+        ),
+        misconceptions=(
+            Misconception(
+                "The attention was not counted",
+                "The operations grow with T and not with T²: only the projections are in the "
+                "count. The counter does not look into a fused kernel on the CPU.",
+                {**_COST, "flops_tokens": 2.0},
+            ),
+            Misconception(
+                "The projections were not counted",
+                "Four times would be the attention alone. The layer has four projections too, and "
+                "their cost doubles.",
+                {**_COST, "flops_tokens": 4.0},
+            ),
+            Misconception(
+                "More heads, more operations",
+                "Each head is a quarter as wide when there are four times as many, so scores and "
+                "sums cost what they did.",
+                {**_COST, "flops_heads": 4.0},
+                "3.2",
+            ),
+            Misconception(
+                "The heads share out the table",
+                "The features are dealt out to the heads, the table is not: each head has a (T, T) "
+                "table of its own.",
+                {**_COST, "kept_heads": 1.0},
+            ),
+            Misconception(
+                "The table alone",
+                "The table has four times the numbers. What else is kept, queries, keys and "
+                "values, does not grow with the heads.",
+                {**_COST, "kept_heads": 4.0},
+            ),
+            Misconception(
+                "The scores alone",
+                "The weighted sum of the values costs as much as the scores: attention is both.",
+                {**_COST, "crossover": 4 * _WIDTH},
+            ),
+            Misconception(
+                "Three projections",
+                "There is a fourth: out_proj.",
+                {**_COST, "crossover": 1.5 * _WIDTH},
+                "3.6",
+            ),
+        ),
+    ),
+    Exercise(
         id="03.heads",
         title="Which head looks back?",
         kind="explore",
@@ -943,6 +1727,7 @@ EXERCISES = (
         section="3.10",
         reference=weight_on_previous,
         cases=_causal_tables,
+        axes=_weights_axes,
         properties=(
             Property("values", "The mean weight on the token before, for each head."),
             Property(
@@ -960,6 +1745,13 @@ EXERCISES = (
                 cases=_even,
             ),
             Property("heads apart", "A head's number does not depend on the others.", _each_alone),
+            Property(
+                "two tokens",
+                "Of two tokens only the second counts, with the mean over the texts.",
+                call,
+                _mean_share,
+                cases=_two_tokens,
+            ),
         ),
         hints=(
             "Row i holds the weights of token i. In which column is the token before it?",
