@@ -12,12 +12,13 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 JOURNAL = ".course-progress.jsonl"
 STATES = ("not started", "raises", "failed", "passed")  # from the least to the most
 
 
+@runtime_checkable
 class Outcome(Protocol):
     """A ``Report`` of the engine, or a ``Result`` of a notebook."""
 
