@@ -466,7 +466,7 @@ def _requirements() -> tuple[str, ...]:
 
 
 def _installed() -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for package in importlib.metadata.distributions():
         with contextlib.suppress(Exception):  # the remains of a broken installation
             found.setdefault(_normal(package.metadata["Name"]), package.version)

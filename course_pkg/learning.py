@@ -524,5 +524,7 @@ def doctor(network: bool, as_json: bool) -> None:
             _print(console, line, style, hang=width + 8)
             if finding.mend:
                 # On a line of its own, and never broken: it is there to be copied.
-                console.print(f"{'':<{width + 8}}{finding.mend}", style="bold", soft_wrap=True)
+                console.print(
+                    f"{'':<{width + 8}}mend: {finding.mend}", style="bold", soft_wrap=True
+                )
     raise click.exceptions.Exit(1 if any(f.state == "bad" for f in findings) else 0)

@@ -5,6 +5,8 @@ import os
 # One thread per process: the runner starts several, and results must not depend on the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
+# No kernel that a test starts writes a learner's journal.
+os.environ.setdefault("COURSE_PROGRESS", "0")
 # Tests never reach for a network: these make the libraries say so at once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

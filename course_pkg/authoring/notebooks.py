@@ -141,6 +141,7 @@ def _kernel_environment(root: Path, profile: str) -> dict[str, str]:
     paths = [str(root), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
+        "COURSE_PROGRESS": "0",
         "IPYTHONDIR": profile,
         "MPLBACKEND": "agg",
         "OMP_NUM_THREADS": "1",

@@ -167,8 +167,7 @@ def read(path: Path) -> Notebook:
 
 
 def _ipynb_cells(text: str) -> list[tuple[str, str | None]]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an old format is no news to a learner
+    with _quiet():
         notebook = nbformat.reads(text, as_version=4)
     found = []
     for cell in notebook.cells:
@@ -216,9 +215,16 @@ def _check_id(node: ast.AST) -> str | None:
 
 
 def _parse(source: str) -> ast.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # such as an unknown escape in a string
+    with _quiet():
         return ast.parse(source)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Drops the warnings of a reader or a compiler: of an old format, an unknown escape."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _without_magics(source: str) -> tuple[str, list[str]]:
@@ -340,10 +346,11 @@ def _run_cell(
         source, left_out = _without_magics(cell.source)
         if left_out:
             magics[cell.number] = left_out
-        codes = [
-            (compile(ast.Module([statement], []), file, "exec", dont_inherit=True), checks)
-            for statement, checks in _ChecksTaken().visit(_parse(source))
-        ]
+        with _quiet():
+            codes = [
+                (compile(ast.Module([statement], []), file, "exec", dont_inherit=True), checks)
+                for statement, checks in _ChecksTaken().visit(_parse(source))
+            ]
     except _NO_PYTHON as problem:
         line = (getattr(problem, "text", None) or "").strip()
         message = getattr(problem, "msg", None) or str(problem)
