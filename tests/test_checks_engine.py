@@ -197,6 +197,56 @@ def test_wrong_values_name_the_first_position_both_values_and_the_input():
     assert "x of shape (2, 5, 8), num_heads=4" in message
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            lambda x, num_heads: x,
+            "got shape (2, 5, 12) = (B, T, D), expected (2, 4, 5, 3) = (B, H, T, Dh)"
+            ": D is not split into H and Dh",
+        ),
+        (not_moved, "got shape (2, 5, 4, 3) = (B, T, H, Dh), "),
+        (not_moved, "(B, H, T, Dh): the axes are in another order"),
+        (lambda x, num_heads: split_heads(x, num_heads)[..., 0], "(B, H, T, Dh): Dh is missing"),
+        (lambda x, num_heads: split_heads(x, num_heads).flatten(0, 1), "got shape (8, 5, 3) = "),
+        (lambda x, num_heads: split_heads(x, num_heads)[..., :1], "got shape (2, 4, 5, 1), exp"),
+        (lambda x, num_heads: -split_heads(x, num_heads), "the first at [0, 0, 0, 0] of (B, H, "),
+    ],
+)
+def test_shapes_are_told_by_their_letters(answer, words):
+    exercise = dataclasses.replace(
+        SPLIT,
+        cases=lambda generator: [(torch.randn(2, 5, 12, generator=generator), 4)],
+        axes=lambda x, num_heads: {
+            **dict(zip("BTD", x.shape, strict=True)),
+            "H": num_heads,
+            "Dh": x.shape[2] // num_heads,
+        },
+        misconceptions=(),
+    )
+    assert words in evaluate(exercise, answer).text()
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "words"),
+    [
+        ((2, 3, 5, 4), (2, 5, 12), "(B, H, T, Dh), expected (2, 5, 12) = (B, T, D)"),
+        ((2, 3, 5, 4), (2, 5, 12), ": H and Dh are not merged into D"),
+        ((6, 5, 4), (2, 3, 5, 4), "(B·H, T, Dh), expected (2, 3, 5, 4) = (B, H, T, Dh)"),
+        ((2, 5, 12, 12), (2, 5, 12), "(B, T, D)"),
+    ],
+)
+def test_axes_that_are_merged_or_left(got, expected, words):
+    axes = {"B": 2, "T": 5, "D": 12, "H": 3, "Dh": 4}
+    assert words in difference(torch.ones(got), torch.ones(expected), axes=axes)
+
+
+def test_a_size_of_two_axes_names_none():
+    axes = {"B": 2, "T": 2, "D": 3}
+    said = difference(torch.ones(2, 3), torch.ones(3, 3), axes=axes)
+    assert said == "got shape (2, 3), expected (3, 3) = (D, D)"
+
+
 def test_wrong_shape_names_both_shapes():
     message = failed("values", evaluate(SPLIT, not_moved))
     assert "got shape (2, 5, 4, 2), expected shape (2, 4, 5, 2)" in message

@@ -58,19 +58,24 @@ def plain(value: Any) -> Any:
     return Opaque(type(value).__name__)
 
 
-def difference(got: Any, expected: Any, *, tolerance: float | None = None) -> str | None:
+Axes = Mapping[str, int]  # the size of each axis, by its letter
+
+
+def difference(
+    got: Any, expected: Any, *, tolerance: float | None = None, axes: Axes | None = None
+) -> str | None:
     """What sets ``got`` apart from ``expected``, in one line, or ``None`` if nothing does.
 
     Both are plain data. A right value by another route is equal: any floating dtype stands for
     any other, a tensor of one value for the number, a list for a tuple. ``tolerance`` is a
     fraction of the largest expected value; by default it follows the expected dtype. NaN equals
-    NaN and an infinity equals itself.
+    NaN and an infinity equals itself. With ``axes`` shapes are told by their letters too.
     """
     if isinstance(expected, torch.Tensor):
         if _is_number(got) and expected.ndim == 0:
             got = torch.tensor(got)
         if isinstance(got, torch.Tensor):
-            return _tensor_difference(got, expected, tolerance)
+            return _tensor_difference(got, expected, tolerance, axes)
     elif _is_number(expected):
         if isinstance(got, (torch.Tensor, np.ndarray, np.generic)) and got.ndim == 0:
             got = got.item()
@@ -79,13 +84,13 @@ def difference(got: Any, expected: Any, *, tolerance: float | None = None) -> st
     elif isinstance(expected, (np.ndarray, np.generic)):
         if isinstance(got, (np.ndarray, np.generic)):
             as_tensors = torch.as_tensor(got), torch.as_tensor(expected)
-            return _tensor_difference(*as_tensors, tolerance)
+            return _tensor_difference(*as_tensors, tolerance, axes)
     elif isinstance(expected, (list, tuple)):
         if isinstance(got, (list, tuple)):
-            return _sequence_difference(got, expected, tolerance)
+            return _sequence_difference(got, expected, tolerance, axes)
     elif isinstance(expected, dict):
         if isinstance(got, dict):
-            return _dict_difference(got, expected, tolerance)
+            return _dict_difference(got, expected, tolerance, axes)
     elif isinstance(expected, (str, bytes)):
         if type(got) is type(expected):
             return _text_difference(got, expected)
@@ -158,10 +163,10 @@ def shape_is(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Callable[[Any]
 
 
 def _tensor_difference(
-    got: torch.Tensor, expected: torch.Tensor, tolerance: float | None
+    got: torch.Tensor, expected: torch.Tensor, tolerance: float | None, axes: Axes | None
 ) -> str | None:
     if got.shape != expected.shape:
-        return f"got shape {tuple(got.shape)}, expected shape {tuple(expected.shape)}"
+        return _shape_difference(tuple(got.shape), tuple(expected.shape), axes)
     if _kind(got.dtype) != _kind(expected.dtype):
         return f"got {_name(got.dtype)} values, expected {_name(expected.dtype)}"
     if not expected.dtype.is_floating_point:
@@ -182,7 +187,70 @@ def _tensor_difference(
         values += f" (your values are {_name(got.dtype)}, not {_name(expected.dtype)})"
     if not where:
         return values
-    return f"{count} of {wrong.numel()} values differ, the first at {list(where)}: {values}"
+    letters = _letters(tuple(expected.shape), axes)
+    place = f"{list(where)} of {_written(letters)}" if letters else f"{list(where)}"
+    return f"{count} of {wrong.numel()} values differ, the first at {place}: {values}"
+
+
+def _shape_difference(got: tuple[int, ...], expected: tuple[int, ...], axes: Axes | None) -> str:
+    theirs, ours = _letters(got, axes), _letters(expected, axes)
+    if ours is None:
+        return f"got shape {got}, expected shape {expected}"
+    message = f"got shape {got}{_equal_to(theirs)}, expected {expected}{_equal_to(ours)}"
+    if theirs is None:
+        return message
+    missing = [name for name in ours if name not in theirs]
+    extra = [name for name in theirs if name not in ours]
+    if not missing and not extra and len(theirs) == len(ours):
+        return f"{message}: the axes are in another order"
+    if extra and len(missing) == 1 and _size(extra, axes) == _size(missing, axes):
+        return f"{message}: {_and(extra)} are not merged into {missing[0]}"
+    if missing and len(extra) == 1 and _size(extra, axes) == _size(missing, axes):
+        return f"{message}: {extra[0]} is not split into {_and(missing)}"
+    if missing and not extra:
+        return f"{message}: {_and(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    if extra and not missing:
+        return f"{message}: {_and(extra)} {'is' if len(extra) == 1 else 'are'} left over"
+    return message
+
+
+def _letters(shape: tuple[int, ...], axes: Axes | None) -> list[str] | None:
+    """The letter of each axis, or ``None`` where a size does not say which axis it is.
+
+    A size that no axis has may be that of two side by side: ``H·Dh``.
+    """
+    if not axes or not shape:
+        return None
+    names: list[str] = []
+    for size in shape:
+        fitting = [name for name, own in axes.items() if own == size]
+        if not fitting:
+            fitting = [
+                f"{one}·{other}"
+                for i, one in enumerate(axes)
+                for other in list(axes)[i + 1 :]
+                if axes[one] * axes[other] == size
+            ]
+        if len(fitting) != 1:
+            return None
+        names += fitting
+    return names
+
+
+def _size(names: list[str], axes: Axes | None) -> int:
+    return math.prod((axes or {})[part] for name in names for part in name.split("·"))
+
+
+def _written(letters: list[str]) -> str:
+    return f"({', '.join(letters)})"
+
+
+def _equal_to(letters: list[str] | None) -> str:
+    return f" = {_written(letters)}" if letters else ""
+
+
+def _and(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _number_difference(got: Any, expected: Any, tolerance: float | None) -> str | None:
@@ -200,9 +268,11 @@ def _number_difference(got: Any, expected: Any, tolerance: float | None) -> str 
     return message
 
 
-def _sequence_difference(got: Any, expected: Any, tolerance: float | None) -> str | None:
+def _sequence_difference(
+    got: Any, expected: Any, tolerance: float | None, axes: Axes | None
+) -> str | None:
     for i, (one, other) in enumerate(zip(got, expected, strict=False)):
-        found = difference(one, other, tolerance=tolerance)
+        found = difference(one, other, tolerance=tolerance, axes=axes)
         if found is not None:
             return f"item {i}: {found}"
     if len(got) != len(expected):
@@ -210,11 +280,13 @@ def _sequence_difference(got: Any, expected: Any, tolerance: float | None) -> st
     return None
 
 
-def _dict_difference(got: Any, expected: Any, tolerance: float | None) -> str | None:
+def _dict_difference(
+    got: Any, expected: Any, tolerance: float | None, axes: Axes | None
+) -> str | None:
     for key in expected:
         if key not in got:
             return f"key {show(key)} is missing"
-        found = difference(got[key], expected[key], tolerance=tolerance)
+        found = difference(got[key], expected[key], tolerance=tolerance, axes=axes)
         if found is not None:
             return f"key {show(key)}: {found}"
     extra = [key for key in got if key not in expected]

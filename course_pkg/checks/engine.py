@@ -113,7 +113,9 @@ import linecache
 import pkgutil
 import random
 import re
+import sys
 import sysconfig
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -124,12 +126,16 @@ import torch
 from torch import nn
 
 from course_pkg.checks.compare import Failed, Opaque, difference, plain, show, show_inputs
+from course_pkg.checks.limits import OutOfTime, call_within
+from course_pkg.checks.progress import record_in_notebook
+from course_pkg.checks.render import report_html
 from course_pkg.errors import unknown_name
 
 Kind = Literal["implement", "predict", "debug", "measure", "explore"]
 Inputs = tuple[Any, ...]
 
 SEED = 20240229  # of the learner's own check; whoever wants fresh inputs passes another
+TIME_LIMIT = 10.0  # seconds for all calls of an answer together; a right one needs a fraction
 _PRINTED_LIMIT = 2000
 
 
@@ -246,7 +252,8 @@ class Raised:
     """A call that raised, with the learner's own line where there is one.
 
     ``in_answer`` says that the error was raised in the learner's line itself, and not in
-    something that it called.
+    something that it called. ``out_of_time`` says that the call was stopped, or not begun, because
+    the answer had used up its time.
     """
 
     type_name: str
@@ -254,6 +261,7 @@ class Raised:
     line_number: int | None = None
     line: str = ""
     in_answer: bool = False
+    out_of_time: bool = False
 
     @property
     def is_stub(self) -> bool:
@@ -300,8 +308,9 @@ class Report:
     diagnoses: tuple[str, ...] = ()
     printed: str = ""
 
-    def text(self) -> str:
-        """The report in plain text; the same answer always gives the same text."""
+    @property
+    def headline(self) -> str:
+        """The exercise and how it went, in one line."""
         if self.status == "not started":
             return f"{self.exercise_id}: not started"
         if self.problem is not None:
@@ -310,17 +319,31 @@ class Report:
         total = len(self.outcomes)
         noun = "property holds" if total == 1 else "properties hold"
         points = _count(self.points, "point") if self.status == "passed" else "no points yet"
-        lines = [f"{self.exercise_id}: {held} of {total} {noun} ({points})"]
-        told: set[str] = set()
+        return f"{self.exercise_id}: {held} of {total} {noun} ({points})"
+
+    @property
+    def introduction(self) -> str:
+        """What stands before the diagnoses."""
+        one = len(self.diagnoses) == 1
+        return "Your answer is what comes out of:" if one else "Likely one of these:"
+
+    def told(self) -> Iterator[tuple[Outcome, str | None]]:
+        """Each outcome with its message, which is left out where it was already given."""
+        given: set[str] = set()
         for outcome in self.outcomes:
+            is_new = outcome.message is not None and outcome.message not in given
+            yield outcome, outcome.message if is_new else None
+            if outcome.message is not None:
+                given.add(outcome.message)
+
+    def text(self) -> str:
+        """The report in plain text; the same answer always gives the same text."""
+        lines = [self.headline]
+        for outcome, message in self.told():
             lines.append(f"  {'✓' if outcome.holds else '✗'} {outcome.name}: {outcome.statement}")
-            if outcome.message is not None and outcome.message not in told:
-                told.add(outcome.message)
-                lines.extend(f"      {line}" for line in outcome.message.splitlines())
+            lines.extend(f"      {line}" for line in (message or "").splitlines())
         if self.diagnoses:
-            one = len(self.diagnoses) == 1
-            lines += ["", "Your answer is what comes out of:" if one else "Likely one of these:"]
-            lines += [f"  {diagnosis}" for diagnosis in self.diagnoses]
+            lines += ["", self.introduction, *(f"  {diagnosis}" for diagnosis in self.diagnoses)]
         if self.printed and self.status == "failed":
             lines += ["", "Your code printed:", *(f"  {x}" for x in self.printed.splitlines())]
         return "\n".join(lines)
@@ -334,12 +357,27 @@ class CheckFailed(RuntimeError):  # noqa: N818 -- a learner reads the name
         self.report = report
 
     def _render_traceback_(self) -> list[str]:
-        """What Jupyter shows instead of a traceback through the engine."""
-        return str(self).splitlines()
+        """What IPython shows instead of a traceback through the engine."""
+        lines = str(self).splitlines()
+        return lines[:1] if in_jupyter() else lines  # there `check` has shown the rest
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shown:
+    """A report with its hints, as Jupyter may show it."""
+
+    report: Report
+    hints: list[str]
+
+    def __str__(self) -> str:
+        return "\n".join([self.report.text(), *([""] if self.hints else []), *self.hints])
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": report_html(self.report, self.hints)}
 
 
 def check(exercise_id: str, answer: Any, *, hint: int = False) -> None:
-    """Hold ``answer`` against an exercise and print what holds.
+    """Hold ``answer`` against an exercise and show what holds: in Jupyter as a table.
 
     Args:
         exercise_id: such as ``"03.split_heads"``.
@@ -352,16 +390,24 @@ def check(exercise_id: str, answer: Any, *, hint: int = False) -> None:
     """
     exercise = find_exercise(exercise_id)
     report = evaluate(exercise, answer)
-    text = "\n".join([report.text(), *_hints(exercise, report, int(hint))])
+    shown = _Shown(report, _hints(exercise, report, int(hint)))
+    if in_jupyter():
+        from IPython.display import display
+
+        display(shown)
+        record_in_notebook(report)
+    elif report.status == "passed":
+        print(shown)
     if report.status != "passed":
-        raise CheckFailed(text, report)
-    print(text)
+        raise CheckFailed(str(shown), report)
 
 
-def evaluate(exercise: Exercise, answer: Any, *, seed: int = SEED) -> Report:
+def evaluate(
+    exercise: Exercise, answer: Any, *, seed: int = SEED, time_limit: float = TIME_LIMIT
+) -> Report:
     """Run, judge and diagnose an answer in this process; no global generator is moved."""
     with _global_generators(seed):
-        recording = run(exercise, answer, seed=seed)
+        recording = run(exercise, answer, seed=seed, time_limit=time_limit)
         report = judge(exercise, recording, seed=seed)
         if report.status == "failed" and report.problem is None:
             diagnoses = diagnose(exercise, recording, seed=seed)
@@ -369,11 +415,15 @@ def evaluate(exercise: Exercise, answer: Any, *, seed: int = SEED) -> Report:
         return report
 
 
-def run(exercise: Exercise, answer: Any, *, seed: int = SEED) -> Recording:
+def run(
+    exercise: Exercise, answer: Any, *, seed: int = SEED, time_limit: float = TIME_LIMIT
+) -> Recording:
     """Call the learner's code on every case of every property and write down what happens.
 
-    Nothing that it raises gets out, except ``KeyboardInterrupt``. The global generators of
-    ``random``, NumPy and PyTorch are seeded for each call and are afterwards what they were.
+    Nothing that it raises gets out, except ``KeyboardInterrupt``. All calls together may take
+    ``time_limit`` seconds; what is left of them then is written down as out of time. The global
+    generators of ``random``, NumPy and PyTorch are seeded for each call and are afterwards what
+    they were.
     """
     if exercise.answer_is_value:
         if answer is None or answer is ...:
@@ -385,15 +435,22 @@ def run(exercise: Exercise, answer: Any, *, seed: int = SEED) -> Recording:
     if problem is not None:
         return Recording({}, problem=problem)
     printed = _Head(_PRINTED_LIMIT)
+    budget = _Budget(time_limit)
     seen: dict[str, tuple[Value | Raised, ...]] = {}
-    with contextlib.redirect_stdout(printed):
-        for prop in exercise.properties:
+    same_look: dict[Any, tuple[Value | Raised, ...]] = {}  # several properties may judge one look
+    for prop in exercise.properties:
+        look = prop.observe, prop.cases
+        if look not in same_look:
             names = _input_names(exercise, prop)
             calls = _cases(exercise, prop, seed)
-            seen[prop.name] = tuple(_observe(prop, run_answer, c, names, seed) for c in calls)
+            with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+                same_look[look] = tuple(
+                    _observe(prop, run_answer, c, names, seed, budget) for c in calls
+                )
+        seen[prop.name] = same_look[look]
     everything = [entry for entries in seen.values() for entry in entries]
     stub = [isinstance(e, Raised) and e.is_stub for e in everything]
-    return Recording(seen, printed.getvalue(), started=not all(stub))
+    return Recording(seen, printed.head(), started=not all(stub))
 
 
 def judge(exercise: Exercise, recording: Recording, *, seed: int = SEED) -> Report:
@@ -510,7 +567,7 @@ def _unusable(exercise: Exercise, answer: Any) -> str | None:
             return f"expected {wanted}, got {show(plain(answer))}."
     try:
         signature = inspect.signature(answer)
-    except (TypeError, ValueError):  # some built-in functions do not tell
+    except Exception:  # some built-in functions do not tell, and a learner's object may do anything
         return None
     try:
         signature.bind(*[None] * required)
@@ -521,23 +578,67 @@ def _unusable(exercise: Exercise, answer: Any) -> str | None:
     return None
 
 
-def _observe(
-    prop: Property, answer: Any, inputs: Inputs, names: list[str], seed: int
-) -> Value | Raised:
-    before = plain(inputs)
-    with _global_generators(seed), torch.enable_grad():
+class _Budget:
+    """What is left of an answer's time."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._left = seconds
+
+    @property
+    def is_spent(self) -> bool:
+        return self._left <= 0
+
+    def spend(self, function: Callable[[], Any]) -> Any:
+        start = time.monotonic()
         try:
-            data = plain(prop.observe(answer, *inputs))
-        except (Exception, SystemExit) as error:
-            return _raised(error)
-    after = plain(inputs)
+            return call_within(self._left, function)
+        finally:
+            self._left -= time.monotonic() - start
+
+
+def _observe(
+    prop: Property,
+    answer: Any,
+    inputs: Inputs,
+    names: list[str],
+    seed: int,
+    budget: _Budget,
+) -> Value | Raised:
+    if budget.is_spent:
+        return _out_of_time(budget)
+    before = plain(inputs)
+    try:
+        with _global_generators(seed), torch.enable_grad():
+            data = budget.spend(lambda: plain(prop.observe(answer, *inputs)))
+    except KeyboardInterrupt:
+        raise
+    except OutOfTime as error:
+        return _out_of_time(budget, error)
+    except BaseException as error:  # a learner may raise anything
+        return _raised(error)
     labels = names if len(names) == len(inputs) else [f"{i + 1}" for i in range(len(inputs))]
     changed = (
         name
-        for name, old, new in zip(labels, before, after, strict=True)
-        if difference(new, old, tolerance=0.0) is not None
+        for name, old, new in zip(labels, before, inputs, strict=True)
+        if _was_changed(old, new)
     )
     return Value(data, tuple(changed))
+
+
+def _was_changed(before: Any, now: Any) -> bool:
+    try:
+        return difference(plain(now), before, tolerance=0.0) is not None
+    except Exception:  # it is no longer plain data, such as a list that now holds itself
+        return True
+
+
+def _out_of_time(budget: _Budget, error: BaseException | None = None) -> Raised:
+    message = f"still running after {budget.seconds:g} seconds"
+    if error is None:
+        return Raised("OutOfTime", message, out_of_time=True)
+    stopped = _raised(error)
+    return dataclasses.replace(stopped, message=message, out_of_time=True)
 
 
 def _raised(error: BaseException) -> Raised:
@@ -591,7 +692,8 @@ def _judge_property(
             if prop.judge is not None:
                 prop.judge(entry.data, *inputs)
             else:
-                _compare_with_reference(prop, reference, entry.data, inputs, seed)
+                axes = _axes(exercise, inputs)
+                _compare_with_reference(prop, reference, entry.data, inputs, seed, axes)
         except Failed as failure:
             return f"{failure}{where}"
         except Exception:  # the data is not of the kind or shape that the property reads
@@ -599,23 +701,42 @@ def _judge_property(
     return None
 
 
+def _axes(exercise: Exercise, inputs: Inputs) -> Mapping[str, int] | None:
+    if exercise.axes is None:
+        return None
+    try:
+        return exercise.axes(*inputs)
+    except Exception:  # a property's own inputs may be others than the exercise's
+        return None
+
+
 def _compare_with_reference(
-    prop: Property, reference: Any, data: Any, inputs: Inputs, seed: int
+    prop: Property,
+    reference: Any,
+    data: Any,
+    inputs: Inputs,
+    seed: int,
+    axes: Mapping[str, int] | None,
 ) -> None:
     with _global_generators(seed), torch.enable_grad():
         expected = plain(prop.observe(reference, *copy.deepcopy(inputs)))
     if data is None and expected is not None:
         raise Failed("got None: is a return missing?")
-    found = difference(data, expected, tolerance=prop.tolerance)
+    found = difference(data, expected, tolerance=prop.tolerance, axes=axes)
     if found is not None:
         raise Failed(found)
 
 
 def _say_raised(entry: Raised, where: str) -> str:
+    line = f": {entry.line}" if entry.line else ""
+    if entry.out_of_time:
+        if entry.line_number is None:
+            return f"not tried: the check stopped your code earlier, {entry.message}"
+        said = f"your code was {entry.message}{where}; does a loop never end?"
+        return f"{said}\nline {entry.line_number}{line}"
     error = f"{entry.type_name}: {entry.message}" if entry.message else entry.type_name
     if entry.line_number is None:
         return f"{error}\nraised when your answer was used{where}"
-    line = f": {entry.line}" if entry.line else ""
     return f"your code raised {error}{where}\nline {entry.line_number}{line}"
 
 
@@ -679,7 +800,14 @@ def _hints(exercise: Exercise, report: Report, wanted: int) -> list[str]:
         argument = "hint=True" if shown == 0 else f"hint={shown + 1}"
         which = "a hint" if shown == 0 else "the next hint"
         lines.append(f"For {which}, add {argument} to the check.")
-    return ["", *lines]
+    return lines
+
+
+def in_jupyter() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
 
 
 def _count(number: int, noun: str) -> str:
@@ -687,17 +815,24 @@ def _count(number: int, noun: str) -> str:
 
 
 class _Head(io.StringIO):
-    """Keeps the beginning of what is written and drops the rest."""
+    """Keeps the beginning of what is written and counts the rest."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
         self._left = limit
+        self._dropped = 0
 
     def write(self, text: str) -> int:
         kept = text[: self._left]
         self._left -= len(kept)
+        self._dropped += len(text) - len(kept)
         super().write(kept)
         return len(text)
+
+    def head(self) -> str:
+        """What was kept, and how much was not."""
+        more = f"\n... and {self._dropped:,} characters more" if self._dropped else ""
+        return self.getvalue() + more
 
 
 @contextlib.contextmanager
