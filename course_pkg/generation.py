@@ -1,8 +1,9 @@
 """Text from a trained model, one token at a time."""
 
 import contextlib
+import functools
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
@@ -112,11 +113,14 @@ def stream(
     top_p: float | None = None,
     stop_ids: Collection[int] = (),
     generator: torch.Generator | None = None,
+    *,
+    probabilities: Callable[..., Tensor] = next_token_probabilities,
 ) -> Iterator[Int[Tensor, "batch"]]:
     """``generate``, giving each (B,) column of new tokens as soon as it is there.
 
     Takes ``generate``'s arguments and raises its errors at once, not at the first token. The
-    model keeps its mode between two tokens.
+    model keeps its mode between two tokens. ``probabilities`` stands for
+    ``next_token_probabilities`` and is called as it is.
     """
     _require_sampling(temperature, top_k, top_p)
     _require_prompt(ids, model.config.vocab_size)
@@ -131,7 +135,8 @@ def stream(
                 f"stop_ids holds {stop_id!r}: ids must be in [0, vocab_size="
                 f"{model.config.vocab_size})."
             )
-    return _stream(model, ids, max_new_tokens, temperature, top_k, top_p, stop_ids, generator)
+    sampling = functools.partial(probabilities, temperature=temperature, top_k=top_k, top_p=top_p)
+    return _stream(model, ids, max_new_tokens, temperature, sampling, stop_ids, generator)
 
 
 def _stream(
@@ -139,8 +144,7 @@ def _stream(
     ids: Tensor,
     max_new_tokens: int,
     temperature: float,
-    top_k: int | None,
-    top_p: float | None,
+    sampling: Callable[[Tensor], Tensor],
     stop_ids: Collection[int],
     generator: torch.Generator | None,
 ) -> Iterator[Tensor]:
@@ -152,8 +156,7 @@ def _stream(
         # Per token, because a consumer's own code runs at each yield.
         with torch.no_grad(), _eval_mode(model):
             logits = model(ids[:, -model.config.context_length :])[:, -1]  # (B, T, V) -> (B, V)
-        probabilities = next_token_probabilities(logits.detach(), temperature, top_k, top_p)
-        drawn = _draw(probabilities, temperature, generator)  # (B, V) -> (B,)
+        drawn = _draw(sampling(logits.detach()), temperature, generator)  # (B, V) -> (B,)
         tokens = torch.where(stopped, tokens, drawn)
         stopped = stopped | torch.isin(tokens, stops)
         ids = torch.cat([ids, tokens.unsqueeze(1)], dim=1)  # (B, T) -> (B, T + 1)

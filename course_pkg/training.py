@@ -302,6 +302,9 @@ class Trainer:
     changes the run. On a CPU, with the same number of threads, a run resumed from a checkpoint
     is bit for bit the run that was never stopped.
 
+    A subclass may do a part of the loop in another way: ``make_optimizer``, ``accumulate``,
+    ``clip``, ``learning_rate`` and ``mean_loss`` are each one of them.
+
     Args:
         model: the model, on the device and in the dtype in which it is to be trained.
         train_ids, validation_ids: one row of token ids each, memory-mapped ones included.
@@ -335,9 +338,7 @@ class Trainer:
         self.step_number = 0
         self.history = History()
         self._owns_checkpoint = False  # whether the one in out_dir is of this run
-        self.optimizer = model.configure_optimizer(
-            config.learning_rate, config.weight_decay, betas=(config.beta1, config.beta2)
-        )
+        self.optimizer = self.make_optimizer()
         self._splits = {"train": train_ids, "validation": validation_ids}
         # Three streams that must not be equal: batches, evaluation, dropout.
         self._generator = torch.Generator().manual_seed(config.seed)
@@ -347,6 +348,33 @@ class Trainer:
         with _restored_random_state(self._device):
             torch.manual_seed(config.seed + 2)
             self._random_state = _get_random_state(self._device)
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer of the model's parameters; its rate is set at each step."""
+        config = self.config
+        return self.model.configure_optimizer(
+            config.learning_rate, config.weight_decay, betas=(config.beta1, config.beta2)
+        )
+
+    def accumulate(self, micro_batches: Sequence[Batch]) -> tuple[float, int]:
+        """Leave a step's gradients in the parameters; the mean loss and the number of targets."""
+        return accumulate_gradients(self.model, micro_batches)
+
+    def clip(self, max_norm: float) -> float:
+        """Shorten all gradients together to ``max_norm``; their norm before."""
+        return torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm).item()
+
+    def learning_rate(self, step: int) -> float:
+        """The rate of the update that takes the run from ``step - 1`` to ``step``."""
+        return learning_rate_at(step, self.config)
+
+    def mean_loss(self, batches: Sequence[Batch]) -> float:
+        """Of a model in evaluation mode, without gradients, in nats per token."""
+        total = 0.0
+        for inputs, targets in batches:
+            logits = self.model(inputs.to(self._device))  # (B, T) -> (B, T, V)
+            total += cross_entropy(logits, targets.to(self._device)).item()
+        return total / len(batches)
 
     @property
     def checkpoint_path(self) -> Path | None:
@@ -441,17 +469,17 @@ class Trainer:
             micro_batches = list(itertools.islice(batches, self.config.accumulation_steps))
             with _restored_random_state(self._device):
                 _set_random_state(self._device, random_state)
-                loss, num_targets = accumulate_gradients(self.model, micro_batches)
+                loss, num_targets = self.accumulate(micro_batches)
                 random_state = _get_random_state(self._device)
             self._require_finite(step, "loss", loss)
             max_norm = math.inf if self.config.grad_clip is None else self.config.grad_clip
-            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm).item()
+            norm = self.clip(max_norm)
             self._require_finite(step, "gradient norm", norm)
+            learning_rate = self.learning_rate(step)
         except BaseException:
             self._generator.set_state(data_position)
             self.optimizer.zero_grad(set_to_none=True)
             raise
-        learning_rate = learning_rate_at(step, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
@@ -481,12 +509,9 @@ class Trainer:
             for split in self._splits:
                 generator.manual_seed(self._evaluation_seed)
                 batches = self._random_batches(split, generator)
-                total = 0.0
-                for _ in range(self.config.eval_batches):
-                    inputs, targets = next(batches)
-                    logits = self.model(inputs.to(self._device))  # (B, T) -> (B, T, V)
-                    total += cross_entropy(logits, targets.to(self._device)).item()
-                losses[split] = total / self.config.eval_batches
+                losses[split] = self.mean_loss(
+                    list(itertools.islice(batches, self.config.eval_batches))
+                )
         return losses
 
     def save(self, path: str | os.PathLike[str]) -> None:
