@@ -388,7 +388,7 @@ def _run(command: tuple[str, ...], seconds: float) -> tuple[bool, str]:
 
 
 def _probe_torch() -> Mapping[str, Any] | str:
-    ok, line = _run((sys.executable, "-c", _TORCH_PROBE), 300)
+    ok, line = _run((sys.executable, "-c", _TORCH_PROBE), 300.0)
     with contextlib.suppress(ValueError):
         if ok:
             return json.loads(line)
@@ -498,7 +498,7 @@ def _sandboxes() -> dict[str, str]:
     said = {}
     for name, command in _SANDBOX_PROBES.items():
         if shutil.which(name):
-            ok, line = _run(command, 20)
+            ok, line = _run(command, 20.0)
             said[name] = "" if ok else line
     return said
 
