@@ -47,7 +47,7 @@ import sys
 import time
 import types
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -691,26 +691,31 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def fate(cell: Cell, source: str | None = None, seconds: float = 60.0) -> Verdict:
+Judge = Callable[[Any], Verdict]  # of what was handed in; it may raise
+
+
+def fate(
+    cell: Cell, source: str | None = None, seconds: float = 60.0, judge: Judge | None = None
+) -> Verdict:
     """What the exercise's check makes of a mutant (of the solution itself, without ``source``).
 
     ``"value"`` is a mutant killed because something that it returned is not right, ``"raise"`` one
-    that only ever raised, when it was defined or when it was called.
+    that only ever raised, when it was defined or when it was called. ``judge`` stands in for the
+    exercise's own check.
     """
     limits = _Limits(seconds)
     verdict: Verdict = "survived"
+    judge = judge or functools.partial(_judged, engine.find_exercise(cell.exercise), limits)
     generators = engine._global_generators(engine.SEED)
     with contextlib.suppress(TimeIsUpError), _quiet(), generators, limits:
-        verdict = _judged(cell, source, limits)
+        try:
+            verdict = judge(cell.hand_in(source))
+        except (Exception, SystemExit):
+            verdict = "raise"
     return "time" if limits.over else verdict
 
 
-def _judged(cell: Cell, source: str | None, limits: _Limits) -> Verdict:
-    exercise = engine.find_exercise(cell.exercise)
-    try:
-        answer = cell.hand_in(source)
-    except (Exception, SystemExit):
-        return "raise"
+def _judged(exercise: engine.Exercise, limits: _Limits, answer: Any) -> Verdict:
     verdict: Verdict = "survived"
     # One property after the other: most mutants are out after the first.
     for prop in exercise.properties:
@@ -742,19 +747,21 @@ class Tally:
         return [mutant for mutant, verdict in self.fates if verdict == "survived"]
 
 
-def try_all(cell: Cell, chosen: Sequence[Mutant] | None = None) -> Tally:
+def try_all(
+    cell: Cell, chosen: Sequence[Mutant] | None = None, judge: Judge | None = None
+) -> Tally:
     """Judge every mutant of a cell, or those that are given.
 
     Raises:
         RuntimeError: the solution itself does not pass, so that nothing can be learned.
     """
-    fate(cell)  # the first run loads and computes what later ones find
+    fate(cell, judge=judge)  # the first run loads and computes what later ones find
     start = time.process_time()
-    if fate(cell) != "survived":
+    if fate(cell, judge=judge) != "survived":
         raise RuntimeError(f"{cell.exercise}: the solution does not pass its own check.")
     seconds = 1 + TIMES_SLOWER * (time.process_time() - start)
     chosen = mutants(cell) if chosen is None else chosen
-    return Tally(cell.exercise, tuple((m, fate(cell, m.source, seconds)) for m in chosen))
+    return Tally(cell.exercise, tuple((m, fate(cell, m.source, seconds, judge)) for m in chosen))
 
 
 def sample(cell: Cell) -> list[Mutant]:
