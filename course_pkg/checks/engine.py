@@ -339,11 +339,12 @@ class Report:
     def text(self) -> str:
         """The report in plain text; the same answer always gives the same text."""
         lines = [self.headline]
+        if self.diagnoses:
+            diagnoses = (f"  {diagnosis}" for diagnosis in self.diagnoses)
+            lines += ["", self.introduction, *diagnoses, ""]
         for outcome, message in self.told():
             lines.append(f"  {'✓' if outcome.holds else '✗'} {outcome.name}: {outcome.statement}")
             lines.extend(f"      {line}" for line in (message or "").splitlines())
-        if self.diagnoses:
-            lines += ["", self.introduction, *(f"  {diagnosis}" for diagnosis in self.diagnoses)]
         if self.printed and self.status == "failed":
             lines += ["", "Your code printed:", *(f"  {x}" for x in self.printed.splitlines())]
         return "\n".join(lines)

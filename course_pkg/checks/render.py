@@ -35,14 +35,14 @@ def report_html(report: "Report", hints: list[str]) -> str:
     """
     state = report.status.replace(" ", "-")
     parts = [_STYLE, f'<div class="course-check {state}">', _paragraph(report.headline, "strong")]
+    if report.diagnoses:
+        parts.append(_paragraph(report.introduction, "strong"))
+        parts += [_paragraph(diagnosis) for diagnosis in report.diagnoses]
     if report.outcomes:
         parts.append("<table><tbody>")
         for outcome, message in report.told():
             parts.append(_row(outcome.name, outcome.statement, outcome.holds, message))
         parts.append("</tbody></table>")
-    if report.diagnoses:
-        parts.append(_paragraph(report.introduction, "strong"))
-        parts += [_paragraph(diagnosis) for diagnosis in report.diagnoses]
     if report.printed and report.status == "failed":
         parts += [_paragraph("Your code printed:"), f"<pre>{escape(report.printed)}</pre>"]
     parts += [_paragraph(hint, "em") for hint in hints]
