@@ -16,10 +16,11 @@ RUN, VALIDATION, SIGN, BAND = "#3d7edb", "#cf6a17", "#dd4f61", "#7d858f"
 _INK_ON_LIGHT, _INK_ON_DARK = "#1f2328", "#e6edf3"
 
 _WIDTH, _LEFT, _RIGHT = 480, 56, 12
-_TOP, _PANEL, _BOTTOM, _GAP = 26, 190, 44, 26
+_TOP, _PANEL, _BOTTOM, _GAP = 46, 190, 44, 40
 _MOST_POINTS = 160
 
-Points = tuple[Sequence[float], Sequence[float]]
+Number = int | float
+Points = tuple[Sequence[Number], Sequence[Number]]
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,16 @@ class Panel:
     label: str
     line: Points
     dots: Points | None = None
-    band: tuple[Sequence[float], Sequence[float], Sequence[float]] | None = None
-    levels: tuple[tuple[str, float], ...] = ()
-    sign: tuple[float, float] | None = None
+    band: tuple[Sequence[Number], Sequence[Number], Sequence[Number]] | None = None
+    levels: tuple[tuple[str, Number], ...] = ()
+    sign: tuple[Number, Number] | None = None
     logarithmic: bool = False
 
 
 class _Axes:
     """Where the values of a panel are on the page."""
 
-    def __init__(self, panel: Panel, top: float, last_step: float) -> None:
+    def __init__(self, panel: Panel, top: Number, last_step: Number) -> None:
         self.panel, self.top, self.last_step = panel, top, max(last_step, 1)
         values = [*panel.line[1], *(panel.dots[1] if panel.dots else ())]
         values += [value for _, value in panel.levels]
@@ -61,24 +62,24 @@ class _Axes:
         if panel.logarithmic:
             self.low, self.high = math.log10(low) - 0.1, math.log10(high) + 0.1
         else:
-            self.low, self.high = 0.0, 1.05 * high if high > 0 else 1.0
+            self.low, self.high = 0.0, 1.12 * high if high > 0 else 1.0
 
-    def x(self, step: float) -> float:
+    def x(self, step: Number) -> float:
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * min(step, self.last_step) / self.last_step
 
-    def y(self, value: float) -> float:
+    def y(self, value: Number) -> float:
         if self.panel.logarithmic:
             value = math.log10(value) if value > 0 else self.low
         share = (value - self.low) / (self.high - self.low)
         return self.top + _PANEL * (1 - min(max(share, 0.0), 1.0))
 
-    def points(self, xs: Sequence[float], ys: Sequence[float]) -> str:
+    def points(self, xs: Sequence[Number], ys: Sequence[Number]) -> str:
         pairs = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
         stride = max(1, len(pairs) // _MOST_POINTS)
         kept = pairs[::stride] + pairs[-1:]
         return " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in kept)
 
-    def ticks(self) -> list[float]:
+    def ticks(self) -> list[Number]:
         if self.panel.logarithmic:
             powers = range(math.ceil(self.low), math.floor(self.high) + 1)
             marks = [float(10**p) for p in powers]
@@ -86,7 +87,7 @@ class _Axes:
         return _nice(self.low, self.high)
 
 
-def _nice(low: float, high: float, most: int = 6) -> list[float]:
+def _nice(low: Number, high: Number, most: int = 6) -> list[Number]:
     """Round numbers between two values, evenly spaced."""
     rough = (high - low) / most
     unit = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
@@ -133,8 +134,8 @@ def _panel(axes: _Axes, *, is_last: bool) -> list[str]:
     if panel.band is not None:
         steps, low, high = (np.asarray(values, dtype=float) for values in panel.band)
         inside = steps <= axes.last_step
-        there = axes.points(steps[inside], high[inside])
-        back = axes.points(steps[inside], low[inside])
+        there = axes.points(steps[inside].tolist(), high[inside].tolist())
+        back = axes.points(steps[inside].tolist(), low[inside].tolist())
         around = " ".join([there, *reversed(back.split())])
         parts.append(
             f'<polygon points="{around}" fill="{BAND}" fill-opacity="0.45" stroke="{BAND}"/>'
@@ -149,8 +150,8 @@ def _panel(axes: _Axes, *, is_last: bool) -> list[str]:
     if panel.dots is not None:
         parts.append(_line(axes.points(*panel.dots), VALIDATION, dashes="5 3"))
         for point in axes.points(*panel.dots).split():
-            x, y = point.split(",")
-            parts.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{VALIDATION}"/>')
+            left, height = point.split(",")
+            parts.append(f'<circle cx="{left}" cy="{height}" r="3" fill="{VALIDATION}"/>')
     parts.append(
         f'<path d="M{_LEFT} {axes.top}V{bottom}H{right}" fill="none" stroke="currentColor"/>'
     )
@@ -173,7 +174,7 @@ def _panel(axes: _Axes, *, is_last: bool) -> list[str]:
     return parts + _legend(axes)
 
 
-def _sign(axes: _Axes, first: float, last: float) -> list[str]:
+def _sign(axes: _Axes, first: Number, last: Number) -> list[str]:
     left, right = axes.x(first), axes.x(last)
     if right - left < 10:  # a few steps at the start must still be seen
         left = max(_LEFT, min(left, _WIDTH - _RIGHT - 10))
@@ -188,7 +189,7 @@ def _sign(axes: _Axes, first: float, last: float) -> list[str]:
 
 
 def _legend(axes: _Axes) -> list[str]:
-    """In the upper right corner, where falling curves leave room."""
+    """In a row above the axes, where no curve is."""
     panel = axes.panel
     entries = [("this run", _swatch_line(RUN))]
     if panel.dots is not None:
@@ -202,10 +203,12 @@ def _legend(axes: _Axes) -> list[str]:
         box = f'width="22" height="10" y="-10" fill="{SIGN}" fill-opacity="0.16" stroke="{SIGN}"'
         entries.append(("the sign", f'<rect {box} stroke-dasharray="4 3"/>'))
     parts = []
-    for i, (name, swatch) in enumerate(entries):
-        y = axes.top + 13 + 16 * i
-        x = _WIDTH - _RIGHT - 128
-        parts.append(f'<g transform="translate({x} {y})">{swatch}</g>' + _text(x + 28, y, name))
+    x: Number = _LEFT
+    y = axes.top - 9
+    for name, swatch in entries:
+        parts.append(f'<g transform="translate({x:g} {y:g})">{swatch}</g>')
+        parts.append(_text(x + 27, y, name, size=12))
+        x += 36 + 6.5 * len(name)
     return parts
 
 
@@ -220,7 +223,7 @@ def _line(points: str, color: str, dashes: str = "") -> str:
 
 
 def _text(
-    x: float, y: float, text: str, anchor: str = "start", size: int = 13, weight: str = "normal"
+    x: Number, y: Number, text: str, anchor: str = "start", size: int = 13, weight: str = "normal"
 ) -> str:
     bold = f' font-weight="{weight}"' if weight != "normal" else ""
     return (
@@ -239,10 +242,10 @@ def letters(panel: Panel, width: int = 64, height: int = 14) -> str:
     axes = _Axes(panel, 0, last_step)
     grid = [[" "] * width for _ in range(height)]
 
-    def column(step: float) -> int:
+    def column(step: Number) -> int:
         return round((width - 1) * min(step, last_step) / last_step)
 
-    def row(value: float) -> int:
+    def row(value: Number) -> int:
         return round((height - 1) * axes.y(value) / _PANEL)
 
     if panel.band is not None:

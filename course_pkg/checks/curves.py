@@ -27,8 +27,9 @@ from course_pkg.checks import curve_plot
 from course_pkg.config import PRESETS
 from course_pkg.errors import unknown_name
 from course_pkg.files import atomic_write
-from course_pkg.training import History
+from course_pkg.training import History, learning_rate_at
 
+Number = int | float
 BANDS_FILE = Path(__file__).with_name("curves.json")
 
 
@@ -177,7 +178,7 @@ class Band:
     def last_step(self) -> float:
         return float(self.curves["train_loss"][0][-1])
 
-    def at(self, name: str, step: float) -> tuple[float, float]:
+    def at(self, name: str, step: Number) -> tuple[float, float]:
         """The lowest and highest value of a curve.
 
         After its end a loss goes on to fall with each doubling of the steps as it did with the
@@ -188,7 +189,7 @@ class Band:
         end = float(steps[-1])
         if name.endswith("loss") and step > end:
             fall = float(np.interp(end / 2, steps, (low + high) / 2)) - (low[-1] + high[-1]) / 2
-            values = [value - fall * math.log2(step / end) for value in values]
+            values = [float(value - fall * math.log2(step / end)) for value in values]
         return values[0], values[1]
 
     def scaled(self, vocab_size: int) -> "Band":
@@ -226,17 +227,15 @@ def presets_with_a_band() -> list[str]:
     return sorted(_bands())
 
 
-def smoothing_width(last_step: float) -> float:
+def smoothing_width(last_step: Number) -> float:
     """Steps over which a run of that length is smoothed."""
     return max(5.0, last_step / 15)
 
 
-def smooth(steps: np.ndarray, values: np.ndarray, width: float) -> np.ndarray:
+def smooth(steps: np.ndarray, values: np.ndarray, width: Number) -> np.ndarray:
     """At each step, the mean of the values of the last ``width`` steps, itself included."""
     first = np.searchsorted(steps, steps - width, side="right")
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    count = np.arange(1, len(values) + 1)
-    return (sums[count] - sums[first]) / (count - first)
+    return np.array([values[i : j + 1].mean() for j, i in enumerate(first)])
 
 
 class _Run:
@@ -282,7 +281,7 @@ class _Run:
     @property
     def has_validation(self) -> bool:
         """Whether the last evaluation is recent enough to speak for the run."""
-        return bool(len(self.eval_steps)) and self.eval_steps[-1] >= 0.7 * self.last_step > 0
+        return len(self.eval_steps) > 0 and bool(self.eval_steps[-1] >= 0.7 * self.last_step > 0)
 
     @property
     def final(self) -> tuple[str, float, float]:
@@ -311,6 +310,13 @@ class _Run:
         if self.band is not None:
             return self.last_step < _TOO_SHORT * self.band.last_step
         return self.last_step < _FEWEST_STEPS
+
+    def last_fall(self) -> float:
+        """How far the loss that the run is judged by fell in the last half of the run."""
+        name, value, step = self.final
+        if name == "validation_loss":
+            return float(np.interp(step / 2, self.eval_steps, self.validation)) - value
+        return float(np.interp(step / 2, self.steps, self.smooth_loss)) - value
 
     def late_norm(self) -> float:
         """Median gradient norm of the last third."""
@@ -363,7 +369,7 @@ class _Finding:
     disease: str
     signs: tuple[str, ...]
     panel: str = "loss"  # or "grad_norm", "learning_rate": where the sign is drawn
-    steps: tuple[float, float] | None = None  # from where to where
+    steps: tuple[Number, Number] | None = None  # from where to where
 
 
 def _nats(value: float) -> str:
@@ -538,8 +544,8 @@ def _same_batch(run: _Run) -> _Finding | None:
     steps = run.eval_steps[later]
     seen = np.interp(steps, run.steps, run.smooth_loss)
     gaps = run.eval_train[later] - seen
-    # Near the start the loss falls within the width over which it is smoothed.
-    if not len(gaps) or gaps[-1] < 0.7:
+    # One evaluation may have caught a bad moment, of which the first steps have many.
+    if run.is_short or len(gaps) < 2 or gaps[-2:].min() < 0.7:
         return None
     sign = (
         f"At step {steps[-1]:.0f} the batches that it trains on have a loss of {_nats(seen[-1])}, "
@@ -560,7 +566,12 @@ def _little_text(run: _Run) -> _Finding | None:
     lowest = int(np.argmin(run.validation))
     risen = run.validation[-1] > run.validation[lowest] + 0.03
     # The two losses of every long run drift apart; as long as both fall, it learns.
-    if not risen and run.excess() <= 0.15 and gap < 1:
+    parted = (
+        run.band is not None
+        and run.validation[-1] > run.band.at("validation_loss", run.eval_steps[-1])[1] + 0.1
+        and run.eval_train[-1] < run.band.at("validation_loss", run.eval_steps[-1])[0] - 0.1
+    )
+    if not (risen or parted or gap > 1):
         return None
     signs = [
         f"At step {run.eval_steps[-1]:.0f} the validation loss is {_nats(gap)} above the training "
@@ -572,10 +583,9 @@ def _little_text(run: _Run) -> _Finding | None:
             f"The validation loss was lowest, {_nats(float(run.validation[lowest]))}, at step "
             f"{run.eval_steps[lowest]:.0f} and has risen since."
         )
-    parted = np.flatnonzero(run.validation - run.eval_train > usual + 0.15)
-    return _Finding(
-        "little_text", tuple(signs), "loss", (float(run.eval_steps[parted[0]]), run.last_step)
-    )
+    apart = np.flatnonzero(run.validation - run.eval_train > usual + 0.15)
+    since = float(run.eval_steps[apart[0]])
+    return _Finding("little_text", tuple(signs), "loss", (since, run.last_step))
 
 
 def _leak(run: _Run) -> _Finding | None:
@@ -584,10 +594,29 @@ def _leak(run: _Run) -> _Finding | None:
     if run.band is None:
         if not run.has_validation or run.validation[-1] > 1.0:
             return None
-    elif run.excess() > -_BELOW:
+    elif run.excess() > -_BELOW and not _falls_out_of_the_band(run):
         return None
-    signs = (f"{_against_band(run)}. Training and validation loss are both too good to be true.",)
-    return _Finding("leak", signs, "loss", _since(run))
+    signs = [f"{_against_band(run)}. Training and validation loss are both too good to be true."]
+    if run.band is not None and _falls_out_of_the_band(run):
+        signs.append(
+            f"It fell by {_nats(run.last_fall())} in the last half of the run, healthy ones by "
+            f"about {_nats(_usual_fall(run, run.band))}: it has found where the answers are."
+        )
+    return _Finding("leak", tuple(signs), "loss", _since(run))
+
+
+def _usual_fall(run: _Run, band: Band) -> float:
+    name, _, step = run.final
+    return float(sum(band.at(name, step / 2)) - sum(band.at(name, step))) / 2
+
+
+def _falls_out_of_the_band(run: _Run) -> bool:
+    """Whether a loss below the band was still falling faster than those inside."""
+    if run.band is None:
+        return False
+    name, value, step = run.final
+    below = value < run.band.at(name, step)[0] - 0.1
+    return below and bool(run.last_fall() > 1.3 * _usual_fall(run, run.band))
 
 
 def _not_zeroed(run: _Run) -> _Finding | None:
@@ -838,7 +867,7 @@ class Diagnosis:
 
 
 def diagnose(
-    history: History | Mapping[str, Any],
+    history: Any,
     preset: str | None = None,
     vocab_size: int | None = None,
 ) -> Diagnosis:
@@ -923,13 +952,26 @@ def _panels(run: _Run, finding: _Finding) -> tuple[curve_plot.Panel, ...]:
                 logarithmic=True,
             )
         )
-    if finding.panel == "learning_rate":
+    if finding.panel == "learning_rate" or finding.disease.startswith("rate_"):
         panels.append(
             curve_plot.Panel(
-                "learning rate", (run.steps.tolist(), run.rate.tolist()), sign=finding.steps
+                "learning rate",
+                (run.steps.tolist(), run.rate.tolist()),
+                band=_schedule(run.band),
+                sign=finding.steps if finding.panel == "learning_rate" else None,
             )
         )
     return tuple(panels)
+
+
+def _schedule(band: Band | None) -> tuple[Any, Any, Any] | None:
+    """The preset's own learning rate, as a band without width."""
+    if band is None:
+        return None
+    recipe = PRESETS[band.preset].training
+    steps = np.unique(np.linspace(1, recipe.max_steps, 60, dtype=int)).tolist()
+    rates = [learning_rate_at(step, recipe) for step in steps]
+    return steps, rates, rates
 
 
 def _drawn(band: Band | None, name: str) -> tuple[Any, Any, Any] | None:
