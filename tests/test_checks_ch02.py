@@ -1,157 +1,87 @@
-"""The exercises of chapter 2: right answers pass by any route, wrong ones fail and are told why."""
+"""The exercises of chapter 2: what the checks expect, by another route, and wrong answers.
 
-import math
+Right answers by other routes are in ``right_answers/ch02.py``.
+"""
 
-import numpy as np
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from judging import evaluate_at_seeds
-from torch import nn
 
-from course_pkg import CausalAttention
 from course_pkg.checks import ch02
+from course_pkg.checks.engine import find_exercise
 
-# Right by another route
+PAGE = Path(__file__).parents[1] / "solutions" / "02_causal_attention.md"
 
-
-def past_average_in_a_loop(x):
-    means = [x[:, : i + 1].mean(dim=1) for i in range(x.shape[1])]
-    return torch.stack(means, dim=1)
+# What the checks expect, by another route
 
 
-def past_average_by_softmax(x):
-    T = x.shape[1]
-    scores = torch.zeros(T, T).masked_fill(torch.ones(T, T).triu(1).bool(), -torch.inf)
-    return torch.einsum("ij,bjd->bid", torch.softmax(scores, -1), x)
+def test_mixture_is_that_of_torch():
+    generator = torch.Generator().manual_seed(1)
+    for queries, keys, values in ch02._queries_keys_values(generator):
+        expected = F.scaled_dot_product_attention(queries, keys, values)
+        torch.testing.assert_close(ch02.scaled_dot_product(queries, keys, values), expected)
 
 
-def past_average_recursively(x):
-    y = torch.empty_like(x, dtype=torch.float64)
-    mean = torch.zeros_like(x[:, 0], dtype=torch.float64)
-    for i in range(x.shape[1]):
-        mean = mean + (x[:, i] - mean) / (i + 1)
-        y[:, i] = mean
-    return y
+def test_masked_weights_are_those_of_torch():
+    generator = torch.Generator().manual_seed(1)
+    for scores, is_real in ch02._padded_scores(generator):
+        allowed = torch.ones_like(scores, dtype=torch.bool).tril() & is_real[:, None]
+        unit = torch.eye(scores.shape[-1]).expand_as(scores)
+        # queries that are the scores and keys that are unit vectors give back the scores
+        expected = F.scaled_dot_product_attention(scores, unit, unit, allowed, scale=1.0)
+        torch.testing.assert_close(ch02.masked_weights(scores, is_real), expected)
 
 
-def softmax_by_logsumexp(scores):
-    return torch.exp(scores - torch.logsumexp(scores, dim=-1, keepdim=True))
+def signs_of(weights):
+    """The faults that a reader who follows the descriptions would name, from the map alone."""
+    size = len(weights)
+    rows, columns = weights.sum(dim=1), weights.sum(dim=0)
+    later = weights.triu(1) != 0
+    inside = weights.tril() == 0
+    past = [weights[i, : i + 1] for i in range(2, size)]
+    return {
+        "no mask": bool(later.triu(2).all(dim=None) or later[0].sum() == size - 1),
+        "mask one place too far": bool(later.diagonal(1).all() and not later.triu(2).any()),
+        "own token masked": bool((weights.diagonal() == 0).all() or weights.isnan().any()),
+        "zeroed after the softmax": bool(
+            (rows[:-1] < 0.99).all() and (columns < 0.99).any() and not inside.tril().any()
+        ),
+        "softmax over the queries": bool(torch.allclose(columns, torch.ones(size))),
+        "scores not scaled": all(row.max() > 0.55 for row in past)
+        and bool(torch.allclose(rows, torch.ones(size))),
+        "scores divided by d": all(row.max() < 2 * row.min() for row in past),
+        "dropout left on": bool((weights.tril() == 0).tril().logical_and(_lower(size)).any()),
+    }
 
 
-def softmax_in_double(scores):
-    scores = scores.double()
-    powers = torch.exp(scores - scores.amax(-1, keepdim=True))
-    return powers / powers.sum(-1, keepdim=True)
+def _lower(size):
+    return torch.ones(size, size, dtype=torch.bool).tril()
 
 
-def softmax_in_numpy(scores):
-    scores = scores.numpy()
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return torch.from_numpy(powers / powers.sum(axis=-1, keepdims=True))
+@pytest.mark.parametrize("letter", ch02._MAPS)
+def test_each_map_shows_its_fault_and_no_other(letter):
+    fault, weights = ch02._MAPS[letter], ch02.attention_maps()[letter]
+    shown = {name for name, shows in signs_of(weights).items() if shows}
+    assert shown == ({fault} - {"no fault"})
 
 
-def weights_in_a_loop(queries, keys):
-    B, T, d = queries.shape
-    weights = torch.zeros(B, T, T)
-    for b in range(B):
-        for i in range(T):
-            scores = keys[b, : i + 1] @ queries[b, i] / d**0.5
-            weights[b, i, : i + 1] = torch.softmax(scores, dim=0)
-    return weights
+def test_faults_that_no_map_has_would_show_too():
+    for fault in set(ch02.FAULTS) - set(ch02._MAPS.values()):
+        shown = {name for name, shows in signs_of(ch02._map_with(fault)).items() if shows}
+        assert fault in shown
 
 
-def weights_renormalised(queries, keys):
-    scores = torch.einsum("bid,bjd->bij", queries, keys) * queries.shape[-1] ** -0.5
-    weights = torch.softmax(scores, dim=-1).tril()
-    return weights / weights.sum(dim=-1, keepdim=True)
-
-
-def weights_by_addition(queries, keys):
-    T = queries.shape[1]
-    bias = torch.full((T, T), -torch.inf).triu(diagonal=1)
-    root = queries.shape[-1] ** 0.25  # shared by both factors
-    return torch.softmax((queries / root) @ (keys / root).mT + bias, dim=-1)
-
-
-def fused_attention(queries, keys, values):
-    return F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-
-
-def packaged_attention(queries, keys, values):
-    d = queries.shape[-1]
-    layer = CausalAttention(3 * d, d, context_length=queries.shape[1], dropout=0.0)
-    weights = torch.eye(3 * d).split(d)
-    with torch.no_grad():
-        for linear, weight in zip(
-            (layer.W_query, layer.W_key, layer.W_value), weights, strict=True
-        ):
-            linear.weight.copy_(weight)
-    return layer(torch.cat([queries, keys, values], dim=-1))
-
-
-def attention_without_gradients(queries, keys, values):
-    q, k, v = (tensor.detach().numpy() for tensor in (queries, keys, values))
-    scores = q @ k.transpose(0, 2, 1) / math.sqrt(q.shape[-1])
-    powers = np.tril(np.exp(scores - scores.max(axis=-1, keepdims=True)))
-    return torch.from_numpy(powers / powers.sum(axis=-1, keepdims=True) @ v)
-
-
-def dropout_by_module(scores, values, p, training):
-    return nn.Dropout(p).train(training)(scores.softmax(-1)) @ values
-
-
-def dropout_by_where(scores, values, p, training):
-    weights = torch.softmax(scores, dim=-1)
-    if training:
-        dropped = torch.rand_like(weights) < p
-        weights = torch.where(dropped, 0.0, weights / (1 - p))
-    return torch.einsum("bij,bjd->bid", weights, values)
-
-
-def dropout_by_bernoulli(scores, values, p, training):
-    keep = torch.bernoulli(torch.full(scores.shape, 1 - p if training else 1.0))
-    return (F.softmax(scores, dim=-1) * keep) @ values / (1 - p if training else 1.0)
-
-
-def wide_layer():
-    d = 512
-    x = torch.randn(100, 16, d, generator=torch.Generator().manual_seed(7))
-    torch.manual_seed(8)
-    with torch.no_grad():
-        scores = nn.Linear(d, d)(x) @ nn.Linear(d, d)(x).mT / math.sqrt(d)  # with a bias
-    return {"spread": scores.std(), "largest": scores.softmax(-1).amax(-1).mean()}
-
-
-ALTERNATIVES = {
-    "02.past_average": [
-        past_average_in_a_loop,
-        past_average_by_softmax,
-        past_average_recursively,
-    ],
-    "02.softmax": [softmax_by_logsumexp, softmax_in_double, softmax_in_numpy],
-    "02.shapes": [
-        lambda: {name: torch.Size(shape) for name, shape in ch02._SHAPES.items()},
-        {name: list(shape) for name, shape in ch02._SHAPES.items()},
-    ],
-    "02.causal_weights": [weights_in_a_loop, weights_renormalised, weights_by_addition],
-    "02.leak": [fused_attention, packaged_attention, attention_without_gradients],
-    "02.attention_dropout": [dropout_by_module, dropout_by_where, dropout_by_bernoulli],
-    "02.initial_spread": [wide_layer, {"spread": 0.34, "largest": 0.11}],
-}
-
-
-@pytest.mark.parametrize(
-    ("exercise_id", "answer"),
-    [
-        pytest.param(exercise_id, answer, id=f"{exercise_id}-{number}")
-        for exercise_id, answers in ALTERNATIVES.items()
-        for number, answer in enumerate(answers)
-    ],
-)
-def test_right_by_another_route_passes(exercise_id, answer):
-    for report in evaluate_at_seeds(exercise_id, answer):
-        assert report.status == "passed", report.text()
+def test_the_page_names_every_fault_and_shows_none():
+    page = PAGE.read_text("utf-8")
+    for name in ch02.FAULTS:
+        assert f"`{name}`" in page
+    prompt = page[
+        page.index("## Six maps") : page.index("### BEGIN SOLUTION", page.index("## Six"))
+    ]
+    assert not any(f'"{name}"' in prompt for name in ch02.FAULTS)
 
 
 # Wrong in ways that no misconception foresees
@@ -164,6 +94,19 @@ def dropout_of_whole_rows(scores, values, p, training):
     return weights @ values
 
 
+def mixture_in_float32(queries, keys, values):
+    mixed = ch02.scaled_dot_product(queries.float(), keys.float(), values.float())
+    return mixed.to(torch.bfloat16).to(values.dtype)
+
+
+def mixture_without_gradients(queries, keys, values):
+    return ch02.scaled_dot_product(queries.detach(), keys, values)
+
+
+def masked_by_the_first_text(scores, is_real):
+    return ch02.masked_weights(scores, is_real[:1].expand_as(is_real))
+
+
 @pytest.mark.parametrize(
     ("exercise_id", "answer"),
     [
@@ -174,10 +117,28 @@ def dropout_of_whole_rows(scores, values, p, training):
         ("02.attention_dropout", dropout_of_whole_rows),
         ("02.shapes", {"queries": (3, 7, 5)}),
         ("02.shapes", [(5, 16), (3, 7, 5), (3, 7, 7), (7, 7), (3, 7, 5)]),
-        ("02.initial_spread", {"spread": 0.4, "largest": 0.11}),
+        ("02.scaled_dot_product", lambda queries, keys, values: values),
+        ("02.scaled_dot_product", mixture_in_float32),
+        ("02.scaled_dot_product", mixture_without_gradients),
+        ("02.mask", lambda scores, is_real: scores),
+        ("02.mask", masked_by_the_first_text),
+        ("02.read_maps", {**ch02._MAPS, "A": "no idea"}),
+        ("02.read_maps", {**ch02._MAPS, "A": ["no mask"]}),
+        ("02.read_maps", {"A": ch02._MAPS["A"]}),
+        ("02.read_maps", list(ch02._MAPS.values())),
+        ("02.initial_spread", {**ch02._SPREAD, "spread": 0.4}),
+        ("02.initial_spread", {"spread": 0.33, "largest": 0.11}),
         ("02.initial_spread", 1 / 3),
     ],
 )
 def test_wrong_answers_fail(exercise_id, answer):
     for report in evaluate_at_seeds(exercise_id, answer):
         assert report.status == "failed"
+
+
+def test_a_wrong_prediction_is_not_told_the_right_one():
+    for exercise_id in ("02.shapes", "02.read_maps", "02.initial_spread"):
+        for misconception in find_exercise(exercise_id).misconceptions:
+            for report in evaluate_at_seeds(exercise_id, misconception.answer):
+                messages = "\n".join(o.message for o in report.outcomes if o.message)
+                assert "expected" not in messages

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from course_pkg.checks.compare import expect, expect_close, shape_is
 from course_pkg.checks.engine import Exercise, Misconception, Property, call
+from course_pkg.checks.entries import entry_is
+from course_pkg.checks.probes import input_gradients, sees_its_past_alone, sensitivity
 
 
 def _randn(generator: torch.Generator, *shape: int) -> Tensor:
@@ -16,6 +18,20 @@ def _randn(generator: torch.Generator, *shape: int) -> Tensor:
 
 def _tril(size: int) -> Tensor:
     return torch.ones(size, size, dtype=torch.bool).tril()
+
+
+def _text_axes(x: Tensor, *others: Tensor) -> dict[str, int]:
+    return dict(zip("BTd", x.shape, strict=True))
+
+
+def _texts_one_by_one(function, *tensors):
+    """What a batch gives, and what its texts give by themselves."""
+    alone = [function(*(x[i : i + 1] for x in tensors)) for i in range(len(tensors[0]))]
+    return function(*tensors), torch.cat(alone)
+
+
+def _same_one_by_one(seen, *tensors):
+    expect_close(seen[1], seen[0], "each text by itself, compared with the batch")
 
 
 # 02.past_average
@@ -78,6 +94,10 @@ def _equal_rows(past_average, x):
 
 def _equal_rows_stay(y, x):
     expect_close(y, x[:, :1].expand_as(x), "a text whose vectors are all equal")
+
+
+def _texts_of_one_token(generator: torch.Generator) -> list[tuple]:
+    return [(_randn(generator, 3, 1, 4),)]
 
 
 # 02.softmax
@@ -161,6 +181,121 @@ def _shapes() -> dict[str, tuple[int, ...]]:
 
 
 _SHAPES = _shapes()
+
+
+# 02.scaled_dot_product
+
+
+def scaled_dot_product(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """(..., N, d), (..., M, d), (..., M, dv) -> (..., N, dv)"""
+    return _mixture(queries, keys, values, scale=math.sqrt(queries.shape[-1]))
+
+
+def _mixture(queries, keys, values, scale=1.0, dim=-1):
+    weights = torch.softmax(_raw_scores(queries, keys) / scale, dim=dim)
+    return weights @ values
+
+
+def _mixed_unscaled(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    return _mixture(queries, keys, values)
+
+
+def _mixed_over_d(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    return _mixture(queries, keys, values, queries.shape[-1])
+
+
+def _mixed_over_root_of_keys(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    return _mixture(queries, keys, values, math.sqrt(keys.shape[-2]))
+
+
+def _mixed_over_root_of_values(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    return _mixture(queries, keys, values, math.sqrt(values.shape[-1]))
+
+
+def _mixed_over_queries(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    return _mixture(queries, keys, values, math.sqrt(queries.shape[-1]), dim=-2)
+
+
+def _scaled_after_softmax(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    return _mixture(queries, keys, values) / math.sqrt(queries.shape[-1])
+
+
+def _axes_from_the_front(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    scores = queries @ keys.transpose(1, 2) / math.sqrt(queries.shape[-1])
+    return torch.softmax(scores, dim=-1) @ values
+
+
+def _causal_anyway(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+
+
+def _queries_keys_values(generator: torch.Generator) -> list[tuple]:
+    def inputs(leading, num_queries, num_keys, d, d_values):
+        shapes = (num_queries, d), (num_keys, d), (num_keys, d_values)
+        return tuple(_randn(generator, *leading, *shape) for shape in shapes)
+
+    return [inputs((2,), 6, 4, 7, 3), inputs((2, 3), 5, 7, 8, 4), inputs((), 6, 4, 3, 5)]
+
+
+def _one_key(generator: torch.Generator) -> list[tuple]:
+    return [tuple(_randn(generator, 2, *shape) for shape in ((3, 5), (1, 5), (1, 4)))]
+
+
+def _in_float64(generator: torch.Generator) -> list[tuple]:
+    return [tuple(x.double() for x in inputs) for inputs in _queries_keys_values(generator)[:1]]
+
+
+def _transposed_views(generator: torch.Generator) -> list[tuple]:
+    # heads cut out of the features, as in chapter 3: (B, T, H, d) -> (B, H, T, d)
+    shapes = (2, 5, 3, 8), (2, 7, 3, 8), (2, 7, 3, 4)
+    return [tuple(_randn(generator, *shape).transpose(1, 2) for shape in shapes)]
+
+
+def _mixture_axes(queries: Tensor, keys: Tensor, values: Tensor) -> dict[str, int]:
+    leading = dict(zip("BH", queries.shape[:-2], strict=False))
+    sizes = {"N": queries, "M": keys, "d": queries, "dv": values}
+    last = {letter: x.shape[-2 if letter in "NM" else -1] for letter, x in sizes.items()}
+    return {**leading, **last}
+
+
+def _change_first_query(scaled_dot_product, queries, keys, values):
+    changed = queries.clone()
+    changed[..., 0, :] += 1.0
+    return scaled_dot_product(queries, keys, values), scaled_dot_product(changed, keys, values)
+
+
+def _only_first_moves(seen, queries, keys, values):
+    before, after = seen
+    rows = (before != after).any(dim=-1).reshape(-1, queries.shape[-2]).any(dim=0)
+    moved = rows.nonzero().flatten().tolist()
+    expect(moved == [0], f"query 0 was changed; outputs that moved: {moved}")
+
+
+def _keys_in_another_order(scaled_dot_product, queries, keys, values):
+    turned = scaled_dot_product(queries, keys.flip(-2), values.flip(-2))
+    return scaled_dot_product(queries, keys, values), turned
+
+
+def _order_does_nothing(seen, queries, keys, values):
+    expect_close(seen[1], seen[0], "with keys and values in reverse order")
+
+
+def _two_mixtures(scaled_dot_product, queries, keys, values):
+    other = values.flip(-1) + 1.0
+    outputs = [scaled_dot_product(queries, keys, v) for v in (values, other, 2 * values - other)]
+    return tuple(outputs)
+
+
+def _mixtures_add(seen, queries, keys, values):
+    one, other, both = seen
+    expect_close(both, 2 * one - other, "the output for values 2v - w", tolerance=1e-4)
+
+
+def _gradients_arrive(seen, queries, keys, values):
+    for name, gradient in zip(("queries", "keys", "values"), seen, strict=True):
+        arrives = gradient is not None and bool((gradient != 0).any())
+        expect(arrives, f"no gradient arrives at the {name}")
+        expect(bool(gradient.isfinite().all()), f"a gradient of the {name} is no number")
 
 
 # 02.causal_weights
@@ -263,6 +398,159 @@ def _earlier_rows_stay(seen, queries, keys):
     expect(not moved, f"the last token was changed; earlier rows that moved: {moved}")
 
 
+def _weights_of_one_input(causal_weights, queries, keys):
+    """How much row i of the weights moves with key j: (T, T), from gradients."""
+    size = queries.shape[1]
+    factors = torch.arange(1.0, size + 1)  # else the gradients of a row's weights add up to 0
+    gradients = []
+    for i in range(size):
+        tracked = keys.clone().requires_grad_()
+        row = causal_weights(queries, tracked)[:, i]  # (B, T)
+        (gradient,) = torch.autograd.grad((row * factors).sum(), tracked)
+        gradients.append(gradient.norm(dim=(0, 2)))
+    return torch.stack(gradients)
+
+
+def _no_gradient_of_the_future(seen, queries, keys):
+    small = 1e-5 * seen.max()  # weights that are divided by their sum again leave a rounding error
+    future = [(i, j) for i, j in (~(seen <= small)).nonzero().tolist() if j > i]
+    expect(not future, "rows with a gradient from a later key: " + _pairs(future))
+
+
+# 02.mask
+
+
+def masked_weights(scores: Tensor, is_real: Tensor) -> Tensor:
+    """(B, T, T) scores, (B, T) booleans -> (B, T, T) weights, causal and without padding."""
+    allowed = _allowed(is_real)
+    nothing = ~allowed.any(dim=-1, keepdim=True)  # (B, T, 1), True: the row sees no token
+    scores = scores.masked_fill(~allowed, -torch.inf).masked_fill(nothing, 0.0)
+    return torch.softmax(scores, dim=-1).masked_fill(~allowed, 0.0)
+
+
+def _allowed(is_real: Tensor) -> Tensor:
+    return _tril(is_real.shape[1]) & is_real[:, None, :]
+
+
+def _zero_rows(scores: Tensor, allowed: Tensor) -> Tensor:
+    """The weights for any mask, right also for rows that see nothing."""
+    nothing = ~allowed.any(dim=-1, keepdim=True)
+    scores = scores.masked_fill(~allowed, -torch.inf).masked_fill(nothing, 0.0)
+    return torch.softmax(scores, dim=-1).masked_fill(~allowed, 0.0)
+
+
+def _causal_only(scores: Tensor, is_real: Tensor) -> Tensor:
+    return _zero_rows(scores, _tril(is_real.shape[1]).expand_as(scores))
+
+
+def _padding_only(scores: Tensor, is_real: Tensor) -> Tensor:
+    return _zero_rows(scores, is_real[:, None, :].expand_as(scores))
+
+
+def _padding_rows(scores: Tensor, is_real: Tensor) -> Tensor:
+    return _zero_rows(scores, _tril(is_real.shape[1]) & is_real[:, :, None])
+
+
+def _padding_rows_too(scores: Tensor, is_real: Tensor) -> Tensor:
+    return _zero_rows(scores, _allowed(is_real) & is_real[:, :, None])
+
+
+def _padding_inverted(scores: Tensor, is_real: Tensor) -> Tensor:
+    return _zero_rows(scores, _allowed(~is_real))
+
+
+def _one_or_the_other(scores: Tensor, is_real: Tensor) -> Tensor:
+    return _zero_rows(scores, _tril(is_real.shape[1]) | is_real[:, None, :])
+
+
+def _rows_of_nan(scores: Tensor, is_real: Tensor) -> Tensor:
+    return _masked_softmax(scores, _allowed(is_real))
+
+
+def _nan_replaced(scores: Tensor, is_real: Tensor) -> Tensor:
+    added = torch.zeros_like(scores).masked_fill(~_allowed(is_real), -torch.inf)
+    return torch.softmax(scores + added, dim=-1).nan_to_num(0.0)
+
+
+def _masked_after(scores: Tensor, is_real: Tensor) -> Tensor:
+    return torch.softmax(scores, dim=-1) * _allowed(is_real)
+
+
+def _large_negative(scores: Tensor, is_real: Tensor) -> Tensor:
+    return torch.softmax(scores.masked_fill(~_allowed(is_real), -1e9), dim=-1)
+
+
+def _padded_scores(generator: torch.Generator) -> list[tuple]:
+    # padding behind, in front, on both sides and nowhere
+    real = torch.tensor([[1, 1, 1, 0, 0], [0, 0, 1, 1, 1], [0, 1, 1, 1, 0], [1] * 5]).bool()
+    any_real = torch.rand(2, 6, generator=generator) < 0.6
+    return [
+        (_randn(generator, 4, 5, 5), real),
+        (_randn(generator, 2, 6, 6), any_real),
+    ]
+
+
+def _nothing_but_padding(generator: torch.Generator) -> list[tuple]:
+    real = torch.zeros(2, 4, dtype=torch.bool)
+    real[0, 1] = True
+    return [(_randn(generator, 2, 4, 4), real)]
+
+
+def _future_has_no_weight(weights, scores, is_real):
+    _have_no_weight(weights, ~_tril(scores.shape[1]), "a later token")
+
+
+def _padding_has_no_weight(weights, scores, is_real):
+    _have_no_weight(weights, ~is_real[:, None, :], "padding")
+
+
+def _have_no_weight(weights, forbidden, what):
+    for text, i, j in ((weights != 0) & forbidden).nonzero().tolist():
+        weight = weights[text, i, j].item()
+        expect(False, f"in text {text}, row {i} gives token {j}, {what}, the weight {weight:.4g}")
+
+
+def _sums_are_one_or_zero(weights, scores, is_real):
+    sees = _allowed(is_real).any(dim=-1)
+    expect_close(weights.sum(dim=-1), sees.float(), "sums of the rows")
+
+
+def _without_its_padding(masked_weights, scores, is_real):
+    """The weights among the real tokens: with the padding, and without."""
+    seen = []
+    for text, real in zip(scores, is_real, strict=True):
+        kept = text[real][:, real]
+        all_real = torch.ones(1, len(kept), dtype=torch.bool)
+        seen.append(masked_weights(text[None], real[None])[0][real][:, real])
+        seen.append(masked_weights(kept[None], all_real)[0])
+    return seen
+
+
+def _padding_does_nothing(seen, scores, is_real):
+    for number, (padded, bare) in enumerate(zip(seen[::2], seen[1::2], strict=True)):
+        expect_close(padded, bare, f"text {number} with its padding, compared with it alone")
+
+
+def _some_padding(generator: torch.Generator) -> list[tuple]:
+    return _padded_scores(generator)[:1]
+
+
+def _gradient_of_scores(masked_weights, scores, is_real):
+    return input_gradients(masked_weights, scores, is_real)[0]
+
+
+def _gradients_are_numbers(seen, scores, is_real):
+    expect(seen is not None, "no gradient arrives at the scores")
+    rows = seen.isnan().any(dim=-1).nonzero().tolist()
+    expect(not rows, f"the gradient of the scores is nan; rows [text, i]: {rows[:4]}")
+    masked = seen[~_allowed(is_real)]
+    expect(bool((masked == 0).all()), "a score that is masked has a gradient")
+
+
+def _mask_axes(scores: Tensor, is_real: Tensor) -> dict[str, int]:
+    return {"B": scores.shape[0], "T": scores.shape[1]}
+
+
 # 02.leak
 
 
@@ -345,6 +633,72 @@ def _mean_of_ones(output, queries, keys, values):
 
 def _first_is_own_value(output, queries, keys, values):
     expect_close(output[:, 0], values[:, 0], "the first output")
+
+
+def _self_attention_sensitivity(repaired_attention, queries, keys, values):
+    return sensitivity(lambda x: repaired_attention(x, x, x), queries)
+
+
+def _past_gradients_alone(seen, queries, keys, values):
+    sees_its_past_alone(seen)
+
+
+# 02.read_maps: one head over five tokens, d = 64
+
+FAULTS = {  # and what each of them shows
+    "no fault": "nothing right of the diagonal, rows that add up to one, weights that differ",
+    "no mask": "weights everywhere right of the diagonal",
+    "mask one place too far": "weights right beside the diagonal, and none further to the right",
+    "own token masked": "an empty diagonal, and a first row with nothing in it",
+    "zeroed after the softmax": "rows that add up to less than one, the first ones least",
+    "softmax over the queries": "columns that add up to one, where rows should",
+    "scores not scaled": "rows with nearly all weight on one token",
+    "scores divided by d": "rows in which all weights are nearly equal",
+    "dropout left on": "zeros left of the diagonal, and other weights too large for their row",
+}
+_MAPS = {
+    "A": "zeroed after the softmax",
+    "B": "scores not scaled",
+    "C": "mask one place too far",
+    "D": "dropout left on",
+    "E": "no fault",
+    "F": "softmax over the queries",
+}
+
+
+def attention_maps() -> dict[str, Tensor]:
+    """The maps of 02.read_maps by their letters, each (5, 5)."""
+    return {letter: _map_with(fault) for letter, fault in _MAPS.items()}
+
+
+def _map_with(fault: str) -> Tensor:
+    size, d = 5, 64
+    generator = torch.Generator().manual_seed(sum(map(ord, fault)))
+    scores = _randn(generator, size, d) @ _randn(generator, size, d).T
+    scores = scores / {"scores not scaled": 1, "scores divided by d": d}.get(fault, math.sqrt(d))
+    diagonal = {"mask one place too far": 1, "own token masked": -1, "no mask": size}.get(fault, 0)
+    allowed = torch.ones(size, size, dtype=torch.bool).tril(diagonal)
+    if fault == "zeroed after the softmax":
+        return torch.softmax(scores, dim=-1) * allowed
+    dim = -2 if fault == "softmax over the queries" else -1
+    weights = _masked_softmax(scores, allowed, dim)
+    if fault == "dropout left on":
+        weights = weights * (torch.rand(size, size, generator=generator) >= 0.3) / 0.7
+    return weights
+
+
+def _map_shows(letter: str, fault: str) -> Property:
+    def judge(seen):
+        expect(isinstance(seen, dict) and letter in seen, f"there is no entry {letter!r}")
+        named = seen[letter]
+        expect(named in FAULTS, f"{named!r} is none of the names: {', '.join(FAULTS)}")
+        expect(named == fault, f"{named!r} would show {FAULTS[named]}: look at map {letter} again")
+
+    return Property(f"map {letter}", f"The fault shows in map {letter}.", judge=judge)
+
+
+def _taken_for(**changes: str) -> dict[str, str]:
+    return {**_MAPS, **changes}
 
 
 # 02.attention_dropout
@@ -469,16 +823,19 @@ def _features_share(seen, row):
     )
 
 
-# 02.initial_spread
+# 02.initial_spread: queries and keys of a new layer, d_in = d_out = 256
 
 
 def _initial_spread() -> dict[str, float]:
     # A row of W has d_in numbers, uniform within ±1/√d_in: variance 1 / (3 d_in), so a query's
     # numbers have variance 1/3, and so have a key's. Over √d the scores then have spread 1/3.
     spread = math.sqrt(1 / 3 * 1 / 3)
-    generator = torch.Generator().manual_seed(0)
-    weights = torch.softmax(spread * torch.randn(100_000, 16, generator=generator), dim=-1)
-    return {"spread": spread, "largest": weights.max(dim=-1).values.mean().item()}
+    return {
+        "queries": math.sqrt(1 / 3),
+        "scores": spread * math.sqrt(256),
+        "spread": spread,
+        "largest": _largest_for(spread),
+    }
 
 
 def _largest_for(spread: float) -> float:
@@ -490,16 +847,9 @@ def _largest_for(spread: float) -> float:
 _SPREAD = _initial_spread()
 
 
-def _number_near(name, tolerance):
-    def judge(seen):
-        expect(isinstance(seen, dict) and name in seen, f"there is no entry {name!r}")
-        got = float(seen[name])
-        expect(
-            abs(got - _SPREAD[name]) <= tolerance * _SPREAD[name],
-            f"your {name} is {got:.3g}, more than {tolerance:.0%} off",
-        )
-
-    return judge
+def _measured(name: str, statement: str) -> Property:
+    judge = entry_is(name, _SPREAD[name], "more than 10 % off", tolerance=0.1)
+    return Property(name, statement, judge=judge)
 
 
 EXERCISES = (
@@ -512,6 +862,7 @@ EXERCISES = (
         section="2.2",
         reference=past_average,
         cases=_past_average_inputs,
+        axes=_text_axes,
         properties=(
             Property("values", "Each token becomes the mean of its past."),
             Property("first token", "The first token has only itself.", call, _first_token_stays),
@@ -527,6 +878,13 @@ EXERCISES = (
                 _equal_rows,
                 _equal_rows_stay,
             ),
+            Property(
+                "batch",
+                "Each text of a batch is averaged by itself.",
+                _texts_one_by_one,
+                _same_one_by_one,
+            ),
+            Property("one token", "A text of one token stays as it is.", cases=_texts_of_one_token),
         ),
         hints=(
             "How many tokens does the past of token i have, counted from 0?",
@@ -570,6 +928,7 @@ EXERCISES = (
         section="2.3",
         reference=softmax,
         cases=_softmax_inputs,
+        axes=lambda scores: dict(zip("BNK"[-scores.ndim :], scores.shape, strict=True)),
         properties=(
             Property("values", "The weights are those of the softmax formula."),
             Property(
@@ -633,6 +992,7 @@ EXERCISES = (
         points=1,
         difficulty=1,
         section="2.5",
+        builds_on=("02.softmax",),
         reference=_SHAPES,
         properties=tuple(
             Property(name, statement, judge=shape_is(name, _SHAPES))
@@ -678,14 +1038,125 @@ EXERCISES = (
         ),
     ),
     Exercise(
+        id="02.scaled_dot_product",
+        title="Attention for any number of queries and keys",
+        kind="implement",
+        points=2,
+        difficulty=2,
+        section="2.5",
+        builds_on=("02.softmax", "02.shapes"),
+        reference=scaled_dot_product,
+        cases=_queries_keys_values,
+        axes=_mixture_axes,
+        properties=(
+            Property("values", "The outputs are those of the formula, for any leading axes."),
+            Property(
+                "own query",
+                "Changing a query moves its own output and no other.",
+                _change_first_query,
+                _only_first_moves,
+            ),
+            Property(
+                "order",
+                "The order of the keys, with their values, does not matter.",
+                _keys_in_another_order,
+                _order_does_nothing,
+            ),
+            Property(
+                "average",
+                "Values that are all 1 give outputs that are all 1.",
+                lambda attention, queries, keys, values: attention(
+                    queries, keys, torch.ones_like(values)
+                ),
+                lambda seen, queries, keys, values: expect_close(
+                    seen, torch.ones_like(seen), "the output for values that are all 1"
+                ),
+            ),
+            Property(
+                "linear",
+                "The output is linear in the values.",
+                _two_mixtures,
+                _mixtures_add,
+            ),
+            Property("one key", "A single key has all the weight.", cases=_one_key),
+            Property(
+                "float64",
+                "Inputs in float64 give results as exact as that.",
+                cases=_in_float64,
+                tolerance=1e-6,
+            ),
+            Property(
+                "views", "Inputs that are transposed views work too.", cases=_transposed_views
+            ),
+            Property(
+                "gradients",
+                "A gradient arrives at queries, keys and values.",
+                input_gradients,
+                _gradients_arrive,
+            ),
+        ),
+        hints=(
+            "Count the axes from the end: -1 is the width, -2 the tokens.",
+            "(..., N, d) @ (..., d, M) is (..., N, M). Which of its axes are the keys?",
+        ),
+        misconceptions=(
+            Misconception(
+                "The scores are not scaled",
+                "Divide them by the square root of the width of the queries.",
+                _mixed_unscaled,
+            ),
+            Misconception(
+                "Divided by d instead of √d",
+                "The spread of a dot product grows like √d; dividing by d makes the weights more "
+                "and more equal.",
+                _mixed_over_d,
+            ),
+            Misconception(
+                "Divided by the root of the number of keys",
+                "The sum in a dot product runs over the d features, not over the keys.",
+                _mixed_over_root_of_keys,
+            ),
+            Misconception(
+                "Divided by the root of the values' width",
+                "The values take no part in the scores. What is summed over is the width of "
+                "queries and keys.",
+                _mixed_over_root_of_values,
+            ),
+            Misconception(
+                "The softmax runs over the queries",
+                "The weights of one query add up to one over the keys: dim=-1.",
+                _mixed_over_queries,
+                "2.3",
+            ),
+            Misconception(
+                "Scaled after the softmax",
+                "Dividing the weights makes their sum 1/√d. The division belongs to the scores.",
+                _scaled_after_softmax,
+            ),
+            Misconception(
+                "Axes counted from the front",
+                "transpose(1, 2) swaps the right axes only of three. Count from the end: "
+                "transpose(-2, -1).",
+                _axes_from_the_front,
+            ),
+            Misconception(
+                "A mask that nobody asked for",
+                "Here every query may see every key; there is no causal mask.",
+                _causal_anyway,
+            ),
+        ),
+    ),
+    Exercise(
         id="02.causal_weights",
         title="The weights of causal attention",
         kind="implement",
         points=3,
         difficulty=2,
         section="2.8",
+        builds_on=("02.softmax", "02.scaled_dot_product"),
         reference=causal_weights,
         cases=_queries_and_keys,
+        axes=_text_axes,
         properties=(
             Property("values", "The weights are those of the formula."),
             Property("future", "A later token gets exactly the weight 0.", call, _future_is_zero),
@@ -695,6 +1166,18 @@ EXERCISES = (
                 "Changing the last token leaves all earlier rows as they were.",
                 _change_last_token,
                 _earlier_rows_stay,
+            ),
+            Property(
+                "gradients",
+                "No row has a gradient from a later key.",
+                _weights_of_one_input,
+                _no_gradient_of_the_future,
+            ),
+            Property(
+                "batch",
+                "Each text of a batch has weights of its own.",
+                _texts_one_by_one,
+                _same_one_by_one,
             ),
             Property("one token", "A text of one token has the weight 1.", cases=_one_token),
         ),
@@ -754,14 +1237,139 @@ EXERCISES = (
         ),
     ),
     Exercise(
+        id="02.mask",
+        title="A mask for the future and for padding",
+        kind="implement",
+        points=3,
+        difficulty=3,
+        section="2.11",
+        builds_on=("02.causal_weights",),
+        reference=masked_weights,
+        cases=_padded_scores,
+        axes=_mask_axes,
+        properties=(
+            Property("values", "The weights are those of the rule."),
+            Property(
+                "future",
+                "A later token has exactly the weight 0.",
+                call,
+                _future_has_no_weight,
+            ),
+            Property(
+                "padding",
+                "Padding has exactly the weight 0.",
+                call,
+                _padding_has_no_weight,
+            ),
+            Property(
+                "sums",
+                "A row adds up to one; one that may look nowhere, to zero.",
+                call,
+                _sums_are_one_or_zero,
+            ),
+            Property(
+                "all padding",
+                "A text of nothing but padding has no weights, and no nan.",
+                cases=_nothing_but_padding,
+            ),
+            Property(
+                "without padding",
+                "Real tokens have the weights that they have without the padding.",
+                _without_its_padding,
+                _padding_does_nothing,
+                cases=_some_padding,
+            ),
+            Property(
+                "gradients",
+                "Gradients are numbers, and zero where a score is masked.",
+                _gradient_of_scores,
+                _gradients_are_numbers,
+            ),
+            Property(
+                "batch",
+                "Each text of a batch has its own padding.",
+                _texts_one_by_one,
+                _same_one_by_one,
+            ),
+        ),
+        hints=(
+            "Two conditions must hold at once. What shape has each, and what shape have both?",
+            "is_real[:, None, :] is (B, 1, T): the same for every row, another one for each text.",
+            "allowed.any(dim=-1) says which rows see anything. Give the others harmless scores "
+            "before the softmax, and zeros after it.",
+        ),
+        misconceptions=(
+            Misconception(
+                "Rows that see nothing are nan",
+                "A softmax over nothing but -inf is 0 / 0. Such rows need scores that are numbers "
+                "before the softmax.",
+                _rows_of_nan,
+                "2.10",
+            ),
+            Misconception(
+                "The nan is replaced too late",
+                "The weights are right, but the gradients of rows that see nothing are nan: where "
+                "-inf is added to a score, the nan of the softmax goes back to that score. "
+                "masked_fill hands no gradient on where it filled.",
+                _nan_replaced,
+                "2.10",
+            ),
+            Misconception(
+                "A large negative number alone",
+                "In a row that may look nowhere all scores are then equal, so padding and future "
+                "get equal weights.",
+                _large_negative,
+                "2.10",
+            ),
+            Misconception(
+                "Only the causal mask",
+                "Padding in front of a text lies in the past of its tokens, and they look at it.",
+                _causal_only,
+            ),
+            Misconception(
+                "Only the padding mask", "The future is still visible.", _padding_only, "2.8"
+            ),
+            Misconception(
+                "Rows instead of columns",
+                "This takes the padding's rows away, and leaves its columns to the others. "
+                "Row i looks, column j is looked at: is_real[:, None, :].",
+                _padding_rows,
+            ),
+            Misconception(
+                "Rows and columns",
+                "The rows of padding are empty too. The rule says only what may be looked at.",
+                _padding_rows_too,
+            ),
+            Misconception(
+                "The padding is inverted",
+                "is_real is True for tokens that may be looked at.",
+                _padding_inverted,
+                "2.10",
+            ),
+            Misconception(
+                "One or the other",
+                "A token must be real *and* not later: & instead of |.",
+                _one_or_the_other,
+            ),
+            Misconception(
+                "The weights are set to zero after the softmax",
+                "The rows no longer add up to one: future and padding took part in their sums.",
+                _masked_after,
+                "2.8",
+            ),
+        ),
+    ),
+    Exercise(
         id="02.leak",
         title="Two faults that leak",
         kind="debug",
         points=3,
         difficulty=3,
         section="2.9",
+        builds_on=("02.causal_weights",),
         reference=repaired_attention,
         cases=_qkv,
+        axes=_text_axes,
         properties=(
             Property("values", "The output is that of causal attention."),
             Property(
@@ -787,6 +1395,12 @@ EXERCISES = (
                 "The first output is the first token's own value.",
                 call,
                 _first_is_own_value,
+            ),
+            Property(
+                "gradients",
+                "Each output has gradients from its past and from nothing else.",
+                _self_attention_sensitivity,
+                _past_gradients_alone,
             ),
         ),
         hints=(
@@ -818,14 +1432,66 @@ EXERCISES = (
         ),
     ),
     Exercise(
+        id="02.read_maps",
+        title="Six maps and what is wrong with them",
+        kind="debug",
+        points=3,
+        difficulty=2,
+        section="2.8",
+        builds_on=("02.causal_weights", "02.leak"),
+        reference=_MAPS,
+        properties=tuple(_map_shows(letter, fault) for letter, fault in _MAPS.items()),
+        hints=(
+            "For each map: where are the zeros, and what do its rows add up to?",
+            "If the rows do not add up to one, add up the columns.",
+            "If the zeros are right and the rows add up to one, look at how the weights differ.",
+        ),
+        misconceptions=(
+            Misconception(
+                "Weights that are set to zero taken for dropout",
+                "Dropout leaves gaps left of the diagonal, and no row of A has one. Its rows lack "
+                "what went to the future.",
+                _taken_for(A="dropout left on", D="zeroed after the softmax"),
+                "2.12",
+            ),
+            Misconception(
+                "Sharp taken for no fault",
+                "Rows of nearly 0 and 1 are what scores give that grow with the width. A layer "
+                "that was just made should not look like that.",
+                _taken_for(B="no fault"),
+                "2.5",
+            ),
+            Misconception(
+                "Mild taken for a fault",
+                "Divided by d, the weights of a row would be equal to a few hundredths. Those of "
+                "E differ by more.",
+                _taken_for(E="scores divided by d"),
+                "2.5",
+            ),
+            Misconception(
+                "One place too far taken for no mask",
+                "There are zeros right of the diagonal, so there is a mask: it starts too late.",
+                _taken_for(C="no mask"),
+                "2.9",
+            ),
+            Misconception(
+                "Rows and columns exchanged",
+                "In F the columns add up to one. In A neither the rows nor the columns do.",
+                _taken_for(F="zeroed after the softmax", A="softmax over the queries"),
+            ),
+        ),
+    ),
+    Exercise(
         id="02.attention_dropout",
         title="Dropout in the right place",
         kind="implement",
         points=3,
         difficulty=2,
         section="2.12",
+        builds_on=("02.scaled_dot_product",),
         reference=attention_dropout,
         cases=_dropout_inputs,
+        axes=lambda scores, values, *rest: _text_axes(values),
         properties=(
             Property("in use", "With training=False nothing is dropped.", _in_use),
             Property("rate zero", "With p=0 nothing is dropped in training either.", _rate_zero),
@@ -910,39 +1576,46 @@ EXERCISES = (
         points=2,
         difficulty=2,
         section="2.5",
+        builds_on=("02.scaled_dot_product",),
         reference=_SPREAD,
         properties=(
-            Property(
-                "spread",
-                "The spread of the scores, divided by √d, of a layer that was just made.",
-                judge=_number_near("spread", 0.1),
-            ),
-            Property(
-                "largest",
-                "The largest of 16 weights in that layer, on average.",
-                judge=_number_near("largest", 0.1),
-            ),
+            _measured("queries", "The spread of the numbers in the queries of a new layer."),
+            _measured("scores", "The spread of its dot products, before they are divided."),
+            _measured("spread", "The spread of its scores after the division by √d."),
+            _measured("largest", "The largest of 16 weights in it, on average."),
         ),
         hints=(
             "Queries are W_query(x) and keys W_key(x) with x = torch.randn(...).",
-            "The spread is the standard deviation of all scores, not their variance.",
+            "The spread is the standard deviation of all numbers, not their variance.",
         ),
         misconceptions=(
             Misconception(
                 "Queries and keys of variance 1",
                 "These are random vectors, not the output of nn.Linear, whose first weights are "
                 "smaller.",
-                {"spread": 1.0, "largest": _largest_for(1.0)},
+                {"queries": 1.0, "scores": 16.0, "spread": 1.0, "largest": _largest_for(1.0)},
             ),
             Misconception(
                 "The variance instead of its root",
                 "The spread is the standard deviation: take std, not var.",
-                {"spread": 1 / 9, "largest": _SPREAD["largest"]},
+                {
+                    **{name: _SPREAD[name] ** 2 for name in ("queries", "scores", "spread")},
+                    "largest": _SPREAD["largest"],
+                },
             ),
             Misconception(
                 "Weights from scores that were not divided by √d",
                 "The largest weight is asked for as the layer computes it: after the division.",
-                {"spread": 1 / 3, "largest": _largest_for(math.sqrt(256) / 3)},
+                {**_SPREAD, "largest": _largest_for(_SPREAD["scores"])},
+            ),
+            Misconception(
+                "Divided by d",
+                "The scores are divided by the square root of the width.",
+                {
+                    **_SPREAD,
+                    "spread": _SPREAD["scores"] / 256,
+                    "largest": _largest_for(_SPREAD["scores"] / 256),
+                },
             ),
         ),
     ),
