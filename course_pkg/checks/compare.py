@@ -327,6 +327,8 @@ def _items(value: Any) -> list[Any]:
 
 
 def _is_big(value: Any) -> bool:
+    if isinstance(value, (list, tuple, dict)):
+        return any(_is_big(item) for item in _items(value))
     return isinstance(value, (torch.Tensor, np.ndarray, Opaque))
 
 
