@@ -110,7 +110,8 @@ def svg(panels: Sequence[Panel], title: str, alt: str, *, inline: bool = False) 
     for i, panel in enumerate(panels):
         axes = _Axes(panel, _TOP + i * (_PANEL + _GAP), last_step)
         parts += _panel(axes, is_last=i == len(panels) - 1)
-    ink = "" if inline else ' class="curve"'
+    # A page knows what an <svg> is; a file has to say so.
+    kind = "" if inline else ' xmlns="http://www.w3.org/2000/svg" class="curve"'
     style = (
         ""
         if inline
@@ -118,8 +119,8 @@ def svg(panels: Sequence[Panel], title: str, alt: str, *, inline: bool = False) 
         f"@media(prefers-color-scheme:dark){{.curve{{color:{_INK_ON_DARK}}}}}</style>"
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}"'
-        f' width="{_WIDTH}" style="max-width:100%;height:auto" role="img"{ink}'
+        f'<svg{kind} viewBox="0 0 {_WIDTH} {height}"'
+        f' width="{_WIDTH}" style="max-width:100%;height:auto" role="img"'
         f' aria-label="{escape(alt)}" font-family="system-ui, sans-serif" font-size="13"'
         f' fill="currentColor">{style}<title>{escape(alt)}</title>{"".join(parts)}</svg>\n'
     )
