@@ -195,8 +195,8 @@ def _legend(axes: _Axes) -> list[str]:
     entries = [("this run", _swatch_line(RUN))]
     if panel.dots is not None:
         entries = [
-            ("training loss", _swatch_line(RUN)),
-            ("validation loss", _swatch_line(VALIDATION, "5 3")),
+            ("training", _swatch_line(RUN)),
+            ("validation", _swatch_line(VALIDATION, "5 3")),
         ]
     if panel.band is not None:
         entries.append(("healthy runs", f'<rect width="22" height="9" y="-9" fill="{BAND}"/>'))
@@ -268,7 +268,7 @@ def letters(panel: Panel, width: int = 64, height: int = 14) -> str:
         first, last = column(panel.sign[0]), column(panel.sign[1])
         lines.append(f"{'':>9}{' ' * first}{'^' * (last - first + 1)}")
     lines.append(f"{'':>9}{'0':<{width - 8}}{f'{last_step:g}':>8}")
-    key = ["* training loss, o validation loss" if panel.dots else "* this run"]
+    key = ["* training, o validation" if panel.dots else "* this run"]
     key += [". healthy runs"] if panel.band else []
     key += ["^ the sign"] if panel.sign else []
     return "\n".join([*lines, f"{'':>9}{', '.join(key)}"])

@@ -560,7 +560,7 @@ def _little_text(run: _Run) -> _Finding | None:
     if not run.has_validation:
         return None
     gap = float(run.validation[-1] - run.eval_train[-1])
-    usual = max(0.0, run.band.at("gap", run.last_step)[1]) if run.band else 0.05
+    usual = max(0.05, run.band.at("gap", run.last_step)[1] if run.band else 0.0)
     if gap < usual + 0.35:
         return None
     lowest = int(np.argmin(run.validation))
@@ -573,11 +573,13 @@ def _little_text(run: _Run) -> _Finding | None:
     )
     if not (risen or parted or gap > 1):
         return None
-    signs = [
+    sign = (
         f"At step {run.eval_steps[-1]:.0f} the validation loss is {_nats(gap)} above the training "
-        f"loss ({_nats(float(run.validation[-1]))} and {_nats(float(run.eval_train[-1]))}); in "
-        f"healthy runs the two are at most {_nats(usual)} apart."
-    ]
+        f"loss ({_nats(float(run.validation[-1]))} and {_nats(float(run.eval_train[-1]))})"
+    )
+    if run.band is not None:
+        sign += f"; in healthy runs of {run.band.preset} the two are at most {_nats(usual)} apart"
+    signs = [f"{sign}."]
     if risen:
         signs.append(
             f"The validation loss was lowest, {_nats(float(run.validation[lowest]))}, at step "
@@ -592,7 +594,8 @@ def _leak(run: _Run) -> _Finding | None:
     if run.is_short:
         return None
     if run.band is None:
-        if not run.has_validation or run.validation[-1] > 1.0:
+        # An eleventh of ln V: 0.5 for bytes, 1 for GPT-2's tokens. No text is that easy.
+        if run.start is None or not run.has_validation or run.validation[-1] > run.start / 11:
             return None
     elif run.excess() > -_BELOW and not _falls_out_of_the_band(run):
         return None
@@ -738,7 +741,8 @@ def _too_short(run: _Run) -> _Finding | None:
     if not run.is_short:
         return None
     enough = _TOO_SHORT * run.band.last_step if run.band else _FEWEST_STEPS
-    sign = f"It has {run.last_step:.0f} steps; the later signs need at least {enough:.0f}."
+    steps = "1 step" if run.last_step == 1 else f"{run.last_step:.0f} steps"
+    sign = f"It has done {steps}; most signs need at least {enough:.0f}."
     return _Finding("too_short", (sign,))
 
 
