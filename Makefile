@@ -20,7 +20,7 @@ NBVAL := --nbval --nbval-current-env
 XDIST := -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book serve test notebooks exercises lint system clean
+.PHONY: help setup book serve test notebooks exercises proof lint system clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) \
@@ -45,6 +45,9 @@ notebooks: $(BOOK_READY) ## execute the .md notebooks that changed (all: make no
 
 exercises: $(BOOK_READY) ## make exercises/ from solutions/
 	$(PY) -m course_pkg.authoring exercises
+
+proof: $(TEST_READY) ## measure how right the checks are, into book/data/proof.json (long; resumes)
+	$(PY) tests/proof.py --resume
 
 lint: $(TEST_READY) ## check style and spelling
 	$(BIN)/ruff check .

@@ -1,7 +1,9 @@
 """What holds for every exercise of every chapter; right and wrong answers of its own are beside."""
 
+import collections
 import math
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from judging import evaluate_at_seeds
 
 from course_pkg.authoring.exercises import read_solutions
 from course_pkg.checks import all_exercises
-from course_pkg.checks.engine import evaluate, find_exercise
+from course_pkg.checks.engine import Kind, evaluate, find_exercise
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "solutions").glob("[0-9][0-9]_*.md"))
@@ -34,10 +36,32 @@ def test_page_and_checks_declare_the_same_exercises(page):
 
 @each_exercise
 def test_enough_is_asked_and_explained(exercise):
-    from_a_list = exercise.answer_is_value or exercise.kind == "explore"
-    assert len(exercise.properties) >= (2 if from_a_list else 4)
-    assert len(exercise.misconceptions) >= (2 if from_a_list else 3)
+    is_open = exercise.kind in ("predict", "explore")
+    assert len(exercise.properties) >= 4
+    assert len(exercise.misconceptions) >= (2 if is_open else 3)
     assert exercise.hints
+
+
+def test_there_are_enough_of_every_kind():
+    kinds = collections.Counter(exercise.kind for exercise in EXERCISES)
+    assert kinds.total() >= 40
+    assert kinds["measure"] >= 3
+    assert set(kinds) == set(get_args(Kind))
+
+
+@each_exercise
+def test_it_builds_on_earlier_exercises(exercise):
+    ids = [e.id for e in EXERCISES]
+    assert all(other in ids[: ids.index(exercise.id)] for other in exercise.builds_on)
+
+
+@each_exercise
+def test_its_axes_fit_its_own_inputs(exercise):
+    if exercise.axes is None:
+        pytest.skip("its answer has no axes")
+    for inputs in exercise.cases(torch.Generator().manual_seed(1)):
+        axes = exercise.axes(*inputs)
+        assert axes and all(isinstance(size, int) and size > 0 for size in axes.values())
 
 
 @each_page

@@ -99,7 +99,11 @@ The rules:
   ``None`` and ``...`` mean "not started".
 - A misconception differs from the reference on the exercise's own cases, and no two give the same.
 - Points are a whole number, difficulty is 1 to 3, ``section`` is the book's section that answers
-  the exercise.
+  the exercise, ``builds_on`` names the exercises whose idea it uses.
+- ``axes(*inputs)`` gives the size of each axis by its letter, ``{"B": 2, "T": 5, "D": 12, "H": 4,
+  "Dh": 3}``: with sizes that differ, a wrong shape is told as "H and Dh are not merged into D".
+- A right answer takes a fraction of ``TIME_LIMIT``: all checks together, with the diagnosis of a
+  wrong answer, stay under two seconds.
 """
 
 import contextlib
