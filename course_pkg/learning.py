@@ -86,16 +86,19 @@ def check(
         except (ValueError, OSError) as error:  # the others are worth checking all the same
             return notebooks.Checked(job.path, (), problem=str(error))
 
-    if as_json:
-        all_checked = [run(job) for job in jobs]
-        _keep(all_checked)
-        click.echo(json.dumps(_document(all_checked), indent=1))
-    else:
-        view = _View(detailed=any(job.only for job in jobs))
-        all_checked = view.check(jobs, run)
-        if watch:
-            _watch(targets, view, run)
-            return
+    try:
+        if as_json:
+            all_checked = [run(job) for job in jobs]
+            _keep(all_checked)
+            click.echo(json.dumps(_document(all_checked), indent=1))
+        else:
+            view = _View(detailed=any(job.only for job in jobs))
+            all_checked = view.check(jobs, run)
+            if watch:
+                _watch(targets, view, run)
+                return
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(0 if watch else 130) from None
     raise click.exceptions.Exit(1 if any(map(_fails, all_checked)) else 0)
 
 
@@ -115,7 +118,9 @@ def _jobs(targets: Iterable[str]) -> list[_Job]:
             ids.append(target)
         else:
             paths.append(Path(target))
-    found = list(dict.fromkeys(path for given in paths or [_folder()] for path in _in(given)))
+    found = list(
+        dict.fromkeys(path for given in paths or [_folder()] for path in notebooks_in(given))
+    )
     if not ids:
         return [_Job(path) for path in found]
     return _with_exercises(found, list(dict.fromkeys(ids)))
@@ -150,7 +155,7 @@ def _folder() -> Path:
     return Path(EXERCISES)
 
 
-def _in(given: Path) -> list[Path]:
+def notebooks_in(given: Path) -> list[Path]:
     """The notebooks that a path stands for; of a Markdown page and its .ipynb, the .ipynb."""
     from course_pkg.checks import notebooks
 
@@ -371,7 +376,9 @@ def _told(result: "Result", detailed: bool) -> Iterator[str]:
             if failing is not None:
                 yield f"{failing.name}: {failing.statement}"
                 yield from (f"  {line}" for line in (failing.message or "").splitlines())
-            yield from report.diagnoses
+            if report.diagnoses:
+                yield report.introduction
+                yield from (f"  {diagnosis}" for diagnosis in report.diagnoses)
         yield from (result.problem or "").splitlines()
     total = len(result.hints)
     for number, hint in enumerate(result.hints, start=1):
