@@ -298,7 +298,7 @@ def test_a_bad_corpus_is_one_line_and_leaves_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--preset", "stroy-1m"], "Did you mean 'story-1m'?"),
+        (["--preset", "stroy-1m"], "Did you mean 'story-1m' or 'story-tiny'?"),
         (["--set", "model.num_layer=1"], "Did you mean 'model.num_layers'"),
         (["--set", "num_layers=1"], "is unknown"),
         (["--set", "model.num_layers"], "KEY=VALUE"),
@@ -633,7 +633,8 @@ def test_an_error_in_a_process(tmp_path, arguments, words):
 def test_the_commands_of_the_readme_run_as_they_stand(tmp_path, monkeypatch):
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     lines = [line for line in readme.splitlines() if line.startswith("course ")]
-    assert [shlex.split(line)[1] for line in lines] == ["train", "generate", "tokenize", "info"]
+    commands = ["train", "diagnose", "generate", "tokenize", "info"]
+    assert [shlex.split(line)[1] for line in lines] == commands
     monkeypatch.chdir(tmp_path)
     for line in lines:
         _, *arguments = shlex.split(line)
