@@ -188,3 +188,13 @@ def test_unknown_name_says_what_is_allowed():
         "corpus='xyzzy' is unknown. Allowed: stories."
     )
     assert "Allowed: nothing" in str(unknown_name("corpus", "x", []))
+
+
+def test_the_small_story_preset_takes_a_fraction_of_the_large_ones_work():
+    # It is there to be trained a hundred times over: the curve doctor's bands and its tests.
+    work = {}
+    for name in ("story-1m", "story-tiny"):
+        model, recipe = PRESETS[name].model, PRESETS[name].training
+        tokens = recipe.max_steps * recipe.batch_size * model.context_length
+        work[name] = tokens * model.num_layers * model.d_model**2
+    assert work["story-tiny"] < work["story-1m"] / 20
