@@ -187,7 +187,7 @@ def cs336_clip(clip: Any) -> None:
 
 def cs336_cosine(warmup_cosine: Any) -> None:
     """Steps 1 to 24, seven of them warm-up, with the cosine at its end at step 21."""
-    peak, low, warmup, cycle = 1, 0.1, 7, 14
+    peak, low, warmup, cycle = 1.0, 0.1, 7, 14
     steps = range(1, 25)
     expected = [_reference("06.warmup_cosine")(s, peak, low, warmup, cycle) for s in steps]
     _close([warmup_cosine(s, peak, low, warmup, cycle) for s in steps], expected)

@@ -138,11 +138,15 @@ def mutants(exercise: Exercise) -> Result:
     peers = {}
     for course, checks in peer_checks.PEERS.items():
         if exercise.id in checks:
-            theirs = mutation.try_all(cell, real, peer_checks.judge(checks[exercise.id]))
+            every = [mutant for mutant, _ in tally.fates]
+            judge = peer_checks.judge(checks[exercise.id])
+            theirs = mutation.try_all(cell, every, judge).survivors
             peers[course] = {
                 "mutants": len(real),
                 "ours": len(real) - len(survivors - same),
-                "theirs": len(real) - theirs.count("survived"),
+                "theirs": sum(mutant not in theirs for mutant in real),
+                # Called equivalent here, and yet noticed there.
+                "disputed": [m.key for m in every if m not in real and m not in theirs],
             }
     return {**result, "peers": peers}
 

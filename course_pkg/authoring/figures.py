@@ -7,7 +7,7 @@ Its background is transparent and its black follows the reader's light or dark t
 import hashlib
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -270,3 +270,93 @@ def _arrow(x: int, top: int, bottom: int, label: str) -> str:
     middle = (top + bottom) // 2 + 5
     text = f'<text x="{x + 14}" y="{middle}" font-size="13" font-style="italic">{label}</text>'
     return line + (text if label else "")
+
+
+# A panel of the confusion matrix, in pixels.
+_SIDE, _HEIGHT, _CELLS, _LEFT, _TOP = 240, 226, 190, 34, 30
+
+
+def confusion_matrix(exercises: Iterable[Mapping[str, Any]]) -> Drawing:
+    """Which diagnosis each wrong answer got, a panel for each chapter.
+
+    ``exercises`` come from ``proof.json``: each has an ``id`` such as ``"03.split_heads"`` and
+    ``confusion`` with the ``names`` of its N misconceptions and ``counts`` of shape (N, N + 3). A
+    row is a wrong answer, a column a diagnosis; the last three columns are several diagnoses at
+    once, none, and a pass. A square is blue where an answer is diagnosed as itself and red anywhere
+    else; grey frames hold the misconceptions of one exercise, with the exercise's number.
+
+    Raises:
+        ValueError: the counts of an exercise are not (N, N + 3).
+    """
+    panels: dict[str, list[Mapping[str, Any]]] = {}
+    for exercise in exercises:
+        panels.setdefault(exercise["id"][:2], []).append(exercise)
+    parts, right, total = [], 0, 0
+    for number, (chapter, members) in enumerate(panels.items()):
+        left, top = number % 2 * _SIDE, number // 2 * _HEIGHT
+        body, diagonal, handed_in = _confusion_panel(int(chapter), members)
+        parts.append(f'<g transform="translate({left} {top})">{body}</g>')
+        right, total = right + diagonal, total + handed_in
+    names = sum(len(e["confusion"]["names"]) for members in panels.values() for e in members)
+    title = (
+        f"{names} wrong answers (rows) by the diagnosis that they got (columns), a panel for each "
+        f"chapter: {right} of {total} are on the diagonal."
+    )
+    height = (len(panels) + 1) // 2 * _HEIGHT
+    return Drawing(
+        _themed(
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * _SIDE} {height}"'
+            f' width="{2 * _SIDE}" height="{height}" role="img"'
+            ' font-family="system-ui, sans-serif" font-size="11">'
+            f"<title>{title}</title>{''.join(parts)}</svg>"
+        )
+    )
+
+
+def _confusion_panel(chapter: int, members: Sequence[Mapping[str, Any]]) -> tuple[str, int, int]:
+    """One chapter's squares, how many answers are on the diagonal, and how many there are."""
+    sizes = [len(e["confusion"]["names"]) for e in members]
+    rows = sum(sizes)
+    side = round(_CELLS / (rows + 4), 2)  # a gap of one column, then the last three
+    blue, red, frames = [], [], []
+    first = right = total = 0
+    for number, (exercise, size) in enumerate(zip(members, sizes, strict=True), start=1):
+        counts = np.asarray(exercise["confusion"]["counts"])
+        if counts.shape != (size, size + 3):
+            raise ValueError(f"{exercise['id']} has counts of shape {counts.shape}.")
+        for (row, column), count in np.ndenumerate(counts):
+            total += int(count)
+            if not count:
+                continue
+            place = first + column if column < size else rows + 1 + column - size
+            square = _square(place, first + row, 1, side)
+            if row == column:
+                right += int(count)
+                blue.append(square)
+            else:
+                red.append(square)
+        frames.append(_square(first, first, size, side))
+        middle = _TOP + (first + size / 2) * side
+        label = f'<text x="{_LEFT - 5}" y="{middle + 4:.1f}" text-anchor="end">{chapter}.{number}'
+        frames.append(label)
+        first += size
+    drawn = "".join(f for f in frames if f.startswith("M"))
+    labels = "".join(f"{f}</text>" for f in frames if f.startswith("<"))
+    edge = _square(0, 0, rows, side) + _square(rows + 1, 0, 3, side, rows)
+    return (
+        f'<text x="{_LEFT}" y="20" font-size="13" font-weight="bold">Chapter {chapter}: '
+        f"{right} of {total}</text>"
+        f'<path d="{edge}" fill="none" stroke="{COLORS["grey"]}" stroke-width="0.5"/>'
+        f'<path d="{drawn}" fill="none" stroke="{COLORS["grey"]}"/>'
+        f'<path d="{"".join(blue)}" fill="{COLORS["blue"]}"/>'
+        f'<path d="{"".join(red)}" fill="{COLORS["red"]}"/>{labels}',
+        right,
+        total,
+    )
+
+
+def _square(column: int, row: int, size: int, side: float, high: int | None = None) -> str:
+    """A path around ``size`` columns and ``high`` rows, or as many rows as columns."""
+    left, top = _LEFT + column * side, _TOP + row * side
+    width, height = size * side, (size if high is None else high) * side
+    return f"M{left:.1f} {top:.1f}h{width:.1f}v{height:.1f}h-{width:.1f}z"
