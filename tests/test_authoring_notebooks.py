@@ -168,6 +168,34 @@ def test_a_page_runs_again_only_when_something_it_depends_on_changed(page, tmp_p
         assert notebooks.is_current(path)
 
 
+@pytest.mark.parametrize(
+    ("source", "counts"),
+    [
+        ("from course_pkg import SIZE", set()),
+        ("from course_pkg import check", {"checks"}),
+        ("from course_pkg import (\n    SIZE,\n    diagnose,\n)", {"checks"}),
+        ("from course_pkg.checks.curves import show", {"checks"}),
+        ("open('data/losses.json')", {"losses"}),
+    ],
+)
+def test_checks_and_data_count_for_the_pages_that_use_them(page, tmp_path, source, counts):
+    path = page(cell(source))
+    files = {
+        "checks": tmp_path / "course_pkg" / "checks" / "ch01.py",
+        "losses": tmp_path / "book" / "data" / "losses.json",
+    }
+    for file in files.values():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("1\n", encoding="utf-8")
+    notebook = notebooks.build(path)
+    before = notebooks.inputs_digest(path, notebook)
+    for name, file in files.items():
+        file.write_text("2\n", encoding="utf-8")
+        changed = notebooks.inputs_digest(path, notebook) != before
+        assert changed == (name in counts), name
+        file.write_text("1\n", encoding="utf-8")
+
+
 def test_an_edit_on_either_side_is_a_difference(page):
     path = page(cell("print(1)") + "\nText.\n")
     expected = notebooks.build(path)

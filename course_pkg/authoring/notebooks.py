@@ -26,6 +26,10 @@ _REMOTE = re.compile(
     r"|@import\s+(?:url\()?[\"']?(?:https?:)?//",
     re.IGNORECASE,
 )
+_COMMANDS = ("cli.py", "learning.py", "doctor.py")
+_IMPORTS_CHECKS = re.compile(
+    r"course_pkg\.checks|from course_pkg import (?:\([^)]*|.*)\b(?:check|diagnose)\b"
+)
 _HOME_FOLDER = re.compile(r"(?:/home/|/Users/|/tmp/|/private/var/|[A-Za-z]:\\Users\\)\w")
 
 
@@ -57,16 +61,19 @@ def inputs_digest(path: Path, notebook: NotebookNode) -> str:
     """A hash of all that decides what the notebook prints: its cells, the package, its data.
 
     It is on the safe side: a change anywhere in the package counts. What only other pages or the
-    command line use does not.
+    command line use does not: the checks count for the pages that import them, and a file of
+    ``book/data`` for those that name it.
     """
     root = path.resolve().parent.parent
     package = root / "course_pkg"
-    left_out = {package / "cli.py", package / "authoring", package / "grading"}
-    if path.parent.name == "book":
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    left_out = {package / name for name in (*_COMMANDS, "authoring", "grading")}
+    if not _IMPORTS_CHECKS.search(code):
         left_out.add(package / "checks")
+    data = (f for f in sorted((root / "book" / "data").rglob("*")) if f.name in code)
     files = [
         file
-        for file in sorted([*package.rglob("*"), *(root / "book" / "data").rglob("*")])
+        for file in [*sorted(package.rglob("*")), *data]
         if file.is_file()
         and "__pycache__" not in file.parts
         and (not left_out & {file, *file.parents} or file.name == "figures.py")
