@@ -652,7 +652,7 @@ FAULTS = {  # and what each of them shows
     "own token masked": "an empty diagonal, and a first row with nothing in it",
     "zeroed after the softmax": "rows that add up to less than one, the first ones least",
     "softmax over the queries": "columns that add up to one, where rows should",
-    "scores not scaled": "rows with nearly all weight on one token",
+    "scores not scaled": "nearly all weight on one token, in most rows",
     "scores divided by d": "rows in which all weights are nearly equal",
     "dropout left on": "zeros left of the diagonal, and other weights too large for their row",
 }
@@ -1014,6 +1014,12 @@ EXERCISES = (
                 "nn.Linear(d_in, d_out) stores its matrix as (d_out, d_in) and multiplies by its "
                 "transpose.",
                 {**_SHAPES, "W_query.weight": (16, 5)},
+                "2.4",
+            ),
+            Misconception(
+                "Queries as wide as the input",
+                "W_query makes d_out numbers of the d_in numbers of a token.",
+                {**_SHAPES, "queries": (3, 7, 16)},
                 "2.4",
             ),
             Misconception(
