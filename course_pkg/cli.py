@@ -30,6 +30,7 @@ from course_pkg.files import atomic_write, packaged_models
 if TYPE_CHECKING:
     import torch
 
+    from course_pkg.checks.mine import Mine
     from course_pkg.data import Corpus
     from course_pkg.gpt import GPT
     from course_pkg.tokenizer import BPETokenizer
@@ -114,6 +115,9 @@ def course(debug: bool) -> None:
     help="Use this tokenizer instead of training one on the corpus.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option(
+    "--mine", metavar="FOLDER", help="Use your own pieces: those of your exercises that pass."
+)
 @click.option("--device", default="auto", help=", ".join(DEVICES), show_default=True)
 @click.option("--seed", type=int, help="Of the weights, the batches and dropout.")
 @click.option("--max-steps", type=int, help="Also shortens the warm-up to a tenth, if longer.")
@@ -132,6 +136,7 @@ def train(
     corpus: str | None,
     tokenizer: str | None,
     resume: bool,
+    mine: str | None,
     device: str,
     seed: int | None,
     max_steps: int | None,
@@ -143,6 +148,9 @@ def train(
 
     The folder gets the checkpoint to go on from, the tokenizer, the configuration, the weights,
     the history with its loss curve, and a sample. Ctrl-C saves and stops.
+
+    With --mine the GPT is built, trained and sampled out of your answers to the exercises, and
+    ours stand where yours fail or are missing. It then runs on the CPU unless --device says more.
     """
     overrides = _parse_settings(settings)
     shortcuts = {
@@ -155,13 +163,14 @@ def train(
     overrides["training"] = given | overrides["training"]
     folder = Path(out)
     if resume:
-        _resume(folder, preset, corpus, tokenizer, device, overrides)
+        _resume(folder, preset, corpus, tokenizer, mine, device, overrides)
     else:
         _start(
             folder,
             preset or DEFAULT_PRESET,
             corpus or DEFAULT_CORPUS,
             tokenizer,
+            mine,
             device,
             overrides,
         )
@@ -191,6 +200,7 @@ def _start(
     preset: str,
     corpus_name: str,
     tokenizer_name: str | None,
+    mine_folder: str | None,
     device: str,
     overrides: dict[str, dict[str, Any]],
 ) -> None:
@@ -203,13 +213,16 @@ def _start(
     from course_pkg.data import load_corpus
     from course_pkg.gpt import GPT
 
-    chosen_device = _device(device)
+    chosen_device = _device(device, mine_folder)
     corpus = load_corpus(corpus_name)
     training, validation = corpus.split(VALIDATION_FRACTION)
+    mine = _load_mine(mine_folder)
     if tokenizer_name is None:
-        tokenizer = _train_tokenizer(training, model_config.vocab_size)
+        tokenizer = _train_tokenizer(training, model_config.vocab_size, mine)
     else:
         tokenizer = _load_tokenizer(tokenizer_name)
+        if mine is not None:
+            tokenizer = mine.given_tokenizer(tokenizer)
     # A small corpus may give fewer tokens than asked for, a given tokenizer any number.
     values = model_config.to_dict() | {"vocab_size": tokenizer.vocab_size}
     model_config = GPTConfig.from_dict(values)
@@ -217,14 +230,35 @@ def _start(
 
     with torch.random.fork_rng([]):
         torch.manual_seed(training_config.seed)
-        model = GPT(model_config)
+        model = GPT(model_config) if mine is None else mine.model(model_config)
     model.to(chosen_device)
-    trainer = _trainer(model, tokenizer, training, validation, training_config, folder)
-    run = {"preset": preset, "corpus": _lasting_name(corpus_name)}
+    run: dict[str, Any] = {"preset": preset, "corpus": _lasting_name(corpus_name)}
+    _tell_pieces(mine, run, 0)
+    trainer = _trainer(model, tokenizer, training, validation, training_config, folder, mine)
     with _writing(folder), _undone_without_checkpoint(folder):
         _write_json(folder / _RUN_FILE, run)
         tokenizer.save(folder / "tokenizer.json")
-        _run(trainer, tokenizer, folder)
+        _run(trainer, tokenizer, folder, mine)
+
+
+def _load_mine(folder: str | None) -> "Mine | None":
+    """The pieces of the learner that pass."""
+    if folder is None:
+        return None
+    from course_pkg.checks import mine
+
+    paths = learning.notebooks_in(Path(folder))
+    return mine.load(paths, on_notebook=lambda path: click.echo(f"running {path}"))
+
+
+def _tell_pieces(mine: "Mine | None", run: dict[str, Any], step: int) -> None:
+    """Print which pieces are whose, and note it in what is known of the run."""
+    if mine is None:
+        return
+    from course_pkg.checks.mine import show
+
+    click.echo("\n" + "\n".join(show(mine.whose())) + "\n")
+    run.setdefault("pieces", []).append({"from_step": step, **mine.whose()})
 
 
 def _adapted(preset: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -243,6 +277,7 @@ def _resume(
     preset: str | None,
     corpus_name: str | None,
     tokenizer_name: str | None,
+    mine_folder: str | None,
     device: str,
     overrides: dict[str, dict[str, Any]],
 ) -> None:
@@ -262,6 +297,9 @@ def _resume(
             raise ValueError(f"--{name}={value}: the run in {folder} has {name} {run[name]}.")
     if tokenizer_name is not None:
         raise ValueError(f"--tokenizer={tokenizer_name}: the run in {folder} has its own.")
+    if ("pieces" in run) != (mine_folder is not None):
+        given = "give it your folder again" if "pieces" in run else "it was started without"
+        raise ValueError(f"--mine and the run in {folder} do not go together: {given}.")
     model_config = GPTConfig.from_dict(checkpoint["model_config"] | overrides["model"])
     training_config = TrainingConfig.from_dict(
         checkpoint["training_config"] | overrides["training"]
@@ -270,15 +308,21 @@ def _resume(
         click.echo(f"{folder} is finished: all {training_config.max_steps:,} steps are done.")
         if all((folder / name).exists() for name in _RESULTS):
             return
-    chosen_device = _device(device)
+    chosen_device = _device(device, mine_folder)
     training, validation = load_corpus(run["corpus"]).split(VALIDATION_FRACTION)
     tokenizer = BPETokenizer.load(folder / "tokenizer.json")
-    model = GPT(model_config).to(chosen_device)
-    trainer = _trainer(model, tokenizer, training, validation, training_config, folder)
+    mine = _load_mine(mine_folder)
+    if mine is not None:
+        tokenizer = mine.given_tokenizer(tokenizer)
+    model = GPT(model_config) if mine is None else mine.model(model_config)
+    model.to(chosen_device)
+    _tell_pieces(mine, run, checkpoint["step"])
+    trainer = _trainer(model, tokenizer, training, validation, training_config, folder, mine)
     trainer.load(folder / CHECKPOINT_NAME)
     click.echo(f"resuming {folder} after step {trainer.step_number:,}")
     with _writing(folder):
-        _run(trainer, tokenizer, folder)
+        _write_json(folder / _RUN_FILE, run)
+        _run(trainer, tokenizer, folder, mine)
 
 
 def _trainer(
@@ -288,17 +332,19 @@ def _trainer(
     validation: "Corpus",
     config: TrainingConfig,
     folder: Path,
+    mine: "Mine | None" = None,
 ) -> "Trainer":
     from course_pkg.data import encode_documents
     from course_pkg.training import Trainer
 
+    make = Trainer if mine is None else mine.trainer
     train_ids = encode_documents(training.documents, tokenizer)
     validation_ids = encode_documents(validation.documents, tokenizer)
     click.echo(
         f"{training.num_documents:,} documents to train on ({len(train_ids):,} tokens), "
         f"{validation.num_documents:,} to validate on ({len(validation_ids):,} tokens)"
     )
-    return Trainer(
+    return make(
         model,
         train_ids,
         validation_ids,
@@ -308,20 +354,27 @@ def _trainer(
     )
 
 
-def _run(trainer: "Trainer", tokenizer: "BPETokenizer", folder: Path) -> None:
+def _run(
+    trainer: "Trainer", tokenizer: "BPETokenizer", folder: Path, mine: "Mine | None" = None
+) -> None:
     device = next(trainer.model.parameters()).device
     click.echo(f"{trainer.model.num_parameters():,} parameters on {device}, kept in {folder}")
     with _progress("training", trainer.config.max_steps) as update:
         trainer.on_log = lambda record: update(str(record), record.step)
         history = trainer.train()
     if trainer.step_number < trainer.config.max_steps:
-        click.echo(f"to go on: course train --out {folder} --resume")
+        again = "" if mine is None else " --mine ..."
+        click.echo(f"to go on: course train --out {folder} --resume{again}")
         raise click.exceptions.Exit(130)
-    _write_results(trainer, history, tokenizer, folder)
+    _write_results(trainer, history, tokenizer, folder, mine)
 
 
 def _write_results(
-    trainer: "Trainer", history: "History", tokenizer: "BPETokenizer", folder: Path
+    trainer: "Trainer",
+    history: "History",
+    tokenizer: "BPETokenizer",
+    folder: Path,
+    mine: "Mine | None" = None,
 ) -> None:
     from course_pkg.weights import save_pretrained
 
@@ -333,7 +386,7 @@ def _write_results(
         with atomic_write(folder / "loss.svg") as file:
             file.write(_loss_curve(history))
     pieces = _continuation(
-        trainer.model, tokenizer, "", _SAMPLE_TOKENS, _SAMPLE_TEMPERATURE, None, None, seed=0
+        trainer.model, tokenizer, "", _SAMPLE_TOKENS, _SAMPLE_TEMPERATURE, None, None, 0, mine
     )
     sample = "".join(pieces).strip() + "\n"
     with atomic_write(folder / "sample.txt") as file:
@@ -360,13 +413,16 @@ def _loss_curve(history: "History") -> str:
     return buffer.getvalue()
 
 
-def _train_tokenizer(training: "Corpus", vocab_size: int) -> "BPETokenizer":
+def _train_tokenizer(
+    training: "Corpus", vocab_size: int, mine: "Mine | None" = None
+) -> "BPETokenizer":
     from course_pkg.tokenizer import END_OF_TEXT, BPETokenizer
 
+    train = BPETokenizer.train if mine is None else mine.train_tokenizer
     with warnings.catch_warnings(record=True) as caught, _progress("tokenizer", vocab_size) as go:
         warnings.simplefilter("always")
         go(f"training a tokenizer of {vocab_size:,} tokens", 0)
-        tokenizer = BPETokenizer.train(
+        tokenizer = train(
             training.documents,
             vocab_size,
             special_tokens=[END_OF_TEXT],
@@ -465,7 +521,7 @@ def _lasting_name(corpus: str) -> str:
     return corpus if corpus in CORPORA else str(Path(corpus).resolve())
 
 
-def _device(name: str) -> "torch.device":
+def _device(name: str, mine_folder: str | None = None) -> "torch.device":
     if name not in DEVICES:
         raise unknown_name("--device", name, DEVICES)
     import torch
@@ -475,6 +531,8 @@ def _device(name: str) -> "torch.device":
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
+    if name == "auto" and mine_folder is not None:
+        name = "cpu"  # an exercise does not ask on which device its tensors are
     if name == "auto":
         name = next(kind for kind, there in present.items() if there)
     if not present[name]:
@@ -544,6 +602,7 @@ def _history(folder: Path) -> tuple[Any, int]:
 @click.option("--top-p", type=float, help="Draw from the likeliest tokens that hold this much.")
 @click.option("--seed", type=int, help="The same seed writes the same text.")
 @click.option("--num-samples", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--mine", metavar="FOLDER", help="Use your own pieces, as in course train.")
 def generate(
     model: str,
     prompt: str,
@@ -553,6 +612,7 @@ def generate(
     top_p: float | None,
     seed: int | None,
     num_samples: int,
+    mine: str | None,
 ) -> None:
     """Let a model continue a text.
 
@@ -560,6 +620,12 @@ def generate(
     model begins a text of its own.
     """
     gpt, tokenizer = _load_model(model)
+    pieces_of = _load_mine(mine)
+    if pieces_of is not None:
+        tokenizer = pieces_of.given_tokenizer(tokenizer)
+        trained, gpt = gpt, pieces_of.model(gpt.config)
+        gpt.load_state_dict(trained.state_dict())
+        _tell_pieces(pieces_of, {}, 0)
     for number in range(num_samples):
         pieces = _continuation(
             gpt,
@@ -570,6 +636,7 @@ def generate(
             top_k,
             top_p,
             seed=None if seed is None else seed + number,
+            mine=pieces_of,
         )
         if num_samples > 1:
             click.echo(f"--- {number + 1} of {num_samples}")
@@ -588,6 +655,7 @@ def _continuation(
     top_k: int | None,
     top_p: float | None,
     seed: int | None,
+    mine: "Mine | None" = None,
 ) -> Iterator[str]:
     """The text that follows, piece by piece. Bad arguments are refused at once."""
     import torch
@@ -604,7 +672,7 @@ def _continuation(
     if not ids:  # a document begins where the one before it ended
         ids = tokenizer.encode("\n") if end is None else [end]
     device = next(model.parameters()).device
-    tokens = stream(
+    tokens = (stream if mine is None else mine.stream)(
         model,
         torch.tensor([ids], device=device),
         max_new_tokens,
@@ -614,7 +682,11 @@ def _continuation(
         stop_ids=() if end is None else (end,),
         generator=generator,
     )
-    return _text(tokenizer, (int(column) for column in tokens))
+    new = (int(column) for column in tokens)
+    if mine is not None and mine.get("01.decode_bytes") is not None:
+        # Theirs makes a text of all ids at once: a character may be cut between two of them.
+        return iter([tokenizer.decode([token for token in new if token != end])])
+    return _text(tokenizer, new)
 
 
 def _text(tokenizer: "BPETokenizer", ids: Iterator[int]) -> Iterator[str]:
@@ -773,7 +845,13 @@ def _show_folder(folder: Path) -> None:
     content = read_checkpoint(checkpoint)
     _show_model(GPTConfig.from_dict(content["model_config"]))
     _show_fields("recipe", content["training_config"])
-    _show_fields("run", _read_run(folder))
+    run: dict[str, Any] = dict(_read_run(folder))
+    for whose in run.pop("pieces", []):
+        from course_pkg.checks.mine import show
+
+        click.echo(f"\npieces, from step {whose.pop('from_step'):,}")
+        click.echo("\n".join(f"  {line}" for line in show(whose)))
+    _show_fields("run", run)
     click.echo(f"\nsteps done: {content['step']:,} of {content['training_config']['max_steps']:,}")
     evaluations = content["history"]["evaluations"]
     for split in ("train", "validation"):

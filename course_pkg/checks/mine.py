@@ -241,14 +241,15 @@ class Mine:
         generator: torch.Generator | None = None,
     ) -> Iterator[Tensor]:
         """``generation.stream`` with the learner's sampling, or their greedy choice at 0."""
-        sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
         new = stream(
             model,
             ids,
             max_new_tokens,
-            **sampling,
-            stop_ids=stop_ids,
-            generator=generator,
+            temperature,
+            top_k,
+            top_p,
+            stop_ids,
+            generator,
             probabilities=self.probabilities,
         )
         if temperature != 0 or self.get("05.continue_greedily") is None:
@@ -375,14 +376,14 @@ class LearnersGPT(GPT):
         with torch.random.fork_rng([]):  # to make their modules moves no generator
             for number, block in enumerate(self.blocks):
                 self.blocks[number] = self._swapped(block)
-            self.final_norm = self._norm(self.final_norm)
+            self.final_norm = self._norm(self.final_norm)  # type: ignore[assignment]
         initialise = self._mine.get("05.initialise")
         if initialise is None:
             super()._initialise()
         else:
             initialise(self)
 
-    def _swapped(self, ours: nn.Module) -> nn.Module:
+    def _swapped(self, ours: Any) -> nn.Module:
         """The learner's block, with the learner's parts."""
         block = self._mine.module("04.transformer_block", ours, self.config)
         block.norm1, block.norm2 = self._norm(ours.norm1), self._norm(ours.norm2)
