@@ -523,7 +523,7 @@ RIGHT = {
     },
     "06.first_update": {
         "the formula": updates_by_formula,
-        "rounded": {"first": 1, "thousandfold": 1, "flipped": -0.0526, "coasting": 0.68},
+        "rounded": {"first": 1, "thousandfold": 1, "flipped": -0.0526, "coasting": 0.679},
         "Adam without decay": updates_by_adam,
     },
 }
