@@ -166,7 +166,9 @@ class LayerThatDropsFeatures(ch03.MultiHeadAttention):
 )
 def test_a_property_can_be_the_only_one_to_fail(exercise_id, answer, failing):
     for report in evaluate_at_seeds(exercise_id, answer):
-        assert {outcome.name for outcome in report.outcomes if not outcome.holds} == failing
+        assert {outcome.name for outcome in report.outcomes if not outcome.holds} - {
+            "inputs"
+        } == failing
 
 
 # What the checks take for granted

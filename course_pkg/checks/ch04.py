@@ -1,6 +1,9 @@
 """Exercises of chapter 4, the transformer block."""
 
+import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +13,16 @@ from course_pkg import transformer
 from course_pkg.attention import MultiHeadAttention
 from course_pkg.checks.compare import expect, expect_close
 from course_pkg.checks.engine import Exercise, Misconception, Property, fill_parameters
+from course_pkg.checks.probes import (
+    copied,
+    first_alone,
+    input_gradients,
+    parameter_gradients,
+    same_both_times,
+    sees_its_past_alone,
+    sensitivity,
+    token_changed,
+)
 from course_pkg.config import GPTConfig
 
 
@@ -21,9 +34,9 @@ def _shapes(module: nn.Module) -> dict[str, list[int]]:
     return {name: list(parameter.shape) for name, parameter in module.named_parameters()}
 
 
-def _moved_tokens(before: Tensor, after: Tensor) -> list[int]:
-    """The positions whose outputs differ. (B, T, D) each."""
-    return (before != after).any(dim=-1).any(dim=0).nonzero().flatten().tolist()
+def _token_axes(x: Tensor) -> dict[str, int]:
+    B, T, D = x.shape
+    return {"B": B, "T": T, "D": D, "4D": 4 * D}
 
 
 # 04.layer_norm
@@ -123,14 +136,42 @@ def _is_zero(y, x):
 
 def _norm_of_changed_token(norm_class, x):
     layer = fill_parameters(norm_class(x.shape[-1]).to(x.dtype))
-    changed = x.clone()
-    changed[:, 1, 0] += 1.0
-    return layer(x), layer(changed)
+    return token_changed(layer, x, 1)
 
 
-def _token_1_alone_moves(seen, x):
-    moved = _moved_tokens(*seen)
+def _token_1_alone_moves(moved, x):
     expect(moved == [1], f"token 1 was changed; outputs that moved: {moved}")
+
+
+def _norm_with_epsilon(norm_class, x):
+    return fill_parameters(norm_class(x.shape[-1], eps=0.5).to(x.dtype))(x)
+
+
+def _norm_axes(x: Tensor) -> dict[str, int]:
+    return {**dict(zip(("B", "T"), x.shape[:-1], strict=False)), "D": x.shape[-1]}
+
+
+def _other_axes(generator: torch.Generator) -> list[tuple]:
+    return [
+        (_randn(generator, 7),),
+        (_randn(generator, 4, 7) + 1,),
+        (_randn(generator, 2, 3, 4, 7) - 1,),
+        (_randn(generator, 3, 7, 5).transpose(1, 2),),
+    ]
+
+
+def _norm_gradients(norm_class, x):
+    layer = fill_parameters(norm_class(x.shape[-1]).to(x.dtype))
+    return input_gradients(layer, x), parameter_gradients(layer, x)
+
+
+def _norm_copied(norm_class, x):
+    make = functools.partial(norm_class, x.shape[-1])
+    return copied(make, fill_parameters(make().to(x.dtype)), x)
+
+
+def _new_norm_parameters(norm_class, x):
+    return {name: p.detach().clone() for name, p in norm_class(x.shape[-1]).named_parameters()}
 
 
 def _norm_shapes(norm_class, x):
@@ -187,6 +228,18 @@ def _far_out(generator: torch.Generator) -> list[tuple]:
 
 def _flat_ends(y, x):
     expect_close(y, torch.relu(x), "at -50, -20, 0, 20 and 50", tolerance=1e-6)
+
+
+def _any_shape(generator: torch.Generator) -> list[tuple]:
+    return [
+        (_randn(generator, 1)[0],),
+        (_randn(generator, 0),),
+        (2 * _randn(generator, 3, 4).T,),
+    ]
+
+
+def _gelu_gradient(gelu, x):
+    return input_gradients(gelu, x)
 
 
 def _both_signs(gelu, x):
@@ -276,6 +329,32 @@ def _reordered(feed_forward_class, x):
     return layer(x).flip(1), layer(x.flip(1))
 
 
+def _double_vectors(generator: torch.Generator) -> list[tuple]:
+    return [(_randn(generator, 2, 7, 5, dtype=torch.float64).transpose(1, 2),)]
+
+
+def _few_vectors(generator: torch.Generator) -> list[tuple]:
+    return [(_randn(generator, 3, 1, 8),), (_randn(generator, 1, 1, 6),)]
+
+
+def _feed_forward_in_double(feed_forward_class, x):
+    return fill_parameters(feed_forward_class(x.shape[-1]).to(x.dtype))(x)
+
+
+def _feed_forward_gradients(feed_forward_class, x):
+    layer = fill_parameters(feed_forward_class(x.shape[-1]))
+    return input_gradients(layer, x), parameter_gradients(layer, x)
+
+
+def _feed_forward_copied(feed_forward_class, x):
+    make = functools.partial(feed_forward_class, x.shape[-1])
+    return copied(make, fill_parameters(make()), x)
+
+
+def _feed_forward_on_first(feed_forward_class, x):
+    return first_alone(fill_parameters(feed_forward_class(x.shape[-1])), x)
+
+
 def _same_in_both_orders(seen, x):
     expect_close(seen[1], seen[0], "the tokens backwards in, their outputs backwards")
 
@@ -308,13 +387,8 @@ def _counts(**changed: int) -> dict[str, int]:
     return {**parts, "block": sum(parts.values())}
 
 
-def _parts_counted(answer):
-    counts = answer()
-    return {key: counts[key] for key in ("attention", "feed_forward", "norms")}
-
-
-def _block_counted(answer):
-    return answer()["block"]
+def _entry(name: str) -> Callable[[Any], Any]:
+    return lambda answer: answer()[name]
 
 
 # 04.residual
@@ -370,6 +444,10 @@ def _parts(d_model: int) -> nn.ModuleDict:
     return parts
 
 
+def _double_vectors_of_even_width(generator: torch.Generator) -> list[tuple]:
+    return [(_randn(generator, 2, 6, 5, dtype=torch.float64).transpose(1, 2),)]
+
+
 def _wired(answer, x, **replaced):
     return answer(x, **{**_parts(x.shape[-1]), **replaced})
 
@@ -384,6 +462,29 @@ def _wired_without_feed_forward(answer, x):
 
 def _wired_without_both(answer, x):
     return _wired(answer, x, attention=torch.zeros_like, feed_forward=torch.zeros_like)
+
+
+def _wired_in_double(answer, x):
+    parts = _parts(x.shape[-1]).double()
+    return answer(x, **parts)
+
+
+def _gradient_of_silent(answer, x):
+    return input_gradients(lambda x: _wired_without_both(answer, x), x)
+
+
+def _order_of_calls(answer, x):
+    calls = []
+
+    def noted(name):
+        def part(y):
+            calls.append(name)
+            return y / 2
+
+        return part
+
+    answer(x, **{name: noted(name) for name in ("norm1", "attention", "norm2", "feed_forward")})
+    return calls
 
 
 def _is_the_input(y, x):
@@ -444,21 +545,35 @@ class _NoNormBlock(_Parts):
         return x + self.dropout(self.feed_forward(x))
 
 
+_CONTEXT = 16
+
+
 def _block_inputs(generator: torch.Generator) -> list[tuple]:
-    return [(_randn(generator, 2, 6, 8),), (_randn(generator, 1, 1, 8),)]
+    return [(_randn(generator, 2, 6, 8),), (_randn(generator, 1, 3, 12),)]
 
 
-def _long_inputs(generator: torch.Generator) -> list[tuple]:
-    return [(_randn(generator, 4, 16, 32),)]
+def _full_context(generator: torch.Generator) -> list[tuple]:
+    return [(_randn(generator, 3, _CONTEXT, 8),)]
 
 
-def _config(d_model: int, dropout: float = 0.0) -> GPTConfig:
-    return GPTConfig(d_model=d_model, num_heads=2, context_length=16, dropout=dropout)
+def _many_inputs(generator: torch.Generator) -> list[tuple]:
+    return [(_randn(generator, 4, _CONTEXT, 32),)]
 
 
-def _new_block(block_class, x, dropout=0.0, silent=()):
+def _config(d_model: int, dropout: float = 0.0, qkv_bias: bool = True) -> GPTConfig:
+    return GPTConfig(
+        d_model=d_model,
+        num_heads=2,
+        context_length=_CONTEXT,
+        dropout=dropout,
+        qkv_bias=qkv_bias,
+    )
+
+
+def _new_block(block_class, x, dropout=0.0, silent=(), qkv_bias=True):
     """A filled block, with the last layer of each ``silent`` branch at zero."""
-    block = fill_parameters(block_class(_config(x.shape[-1], dropout)), scale=0.2)
+    config = _config(x.shape[-1], dropout, qkv_bias)
+    block = fill_parameters(block_class(config).to(x.dtype), scale=0.2)
     last = {"attention": "attention.out_proj", "feed_forward": "feed_forward.layers.2"}
     with torch.no_grad():
         for branch in silent:
@@ -472,43 +587,109 @@ def _block_values(block_class, x):
 
 
 def _block_shapes(block_class, x):
-    return _shapes(block_class(_config(x.shape[-1])))
+    return [_shapes(block_class(_config(x.shape[-1], qkv_bias=bias))) for bias in (True, False)]
+
+
+def _block_at_lengths(block_class, x):
+    block = _new_block(block_class, x).eval()
+    return [block(x[:, :length]) for length in (1, 2, _CONTEXT)]
 
 
 def _silent_block(block_class, x):
-    return _new_block(block_class, x, dropout=0.5, silent=("attention", "feed_forward"))(x)
+    """Whether a block whose branches add nothing hands back its input while training."""
+    block = _new_block(block_class, x, dropout=0.5, silent=("attention", "feed_forward"))
+    return torch.allclose(block(x), x, rtol=0.0, atol=1e-6)
 
 
-def _half_silent_blocks(block_class, x):
-    """What each branch adds while training, when the other one is silent."""
-    first = _new_block(block_class, x, dropout=0.5, silent=("feed_forward",))
-    second = _new_block(block_class, x, dropout=0.5, silent=("attention",))
-    return first(x) - x, second(x) - x
+def _is_handed_back(same, x):
+    expect(same, "with silent branches, what comes out in training is not what went in")
 
 
-def _half_is_dropped(seen, x):
-    for name, added in zip(("attention", "feed-forward"), seen, strict=True):
-        share = (added == 0).float().mean().item()
-        expect(0.4 < share < 0.6, f"dropout=0.5 leaves {share:.0%} of what {name} adds at zero")
+def _dropped_branches(block_class, x):
+    """In words, so that it does not hang on the random numbers: how much of each branch is zero."""
+    found = {}
+    for branch, other in (("attention", "feed_forward"), ("feed_forward", "attention")):
+        block = _new_block(block_class, x, dropout=0.5, silent=(other,))
+        with torch.no_grad():
+            added = block(x) - x
+        share = (added.abs() < 1e-6).float().mean().item()
+        found[branch] = "about half" if 0.4 < share < 0.6 else f"{round(share, 1):.0%}"
+    return found
+
+
+def _half_of_each_is_dropped(seen, x):
+    for branch, dropped in seen.items():
+        expect(
+            dropped == "about half",
+            f"dropout=0.5 leaves {dropped} of what {branch} adds at zero",
+        )
+
+
+def _attention_drops(block_class, x):
+    """Whether attention drops weights of its own: then not all that is added is just doubled.
+
+    The only weight of a single token is 1, so dropping it is easy to see.
+    """
+    tokens = x.flatten(0, 1)[:, None]  # (B T, 1, D): texts of one token
+    block = _new_block(block_class, tokens, dropout=0.5, silent=("feed_forward",))
+    with torch.no_grad():
+        training, plain = block.train()(tokens) - tokens, block.eval()(tokens) - tokens
+    kept = training.abs() > 1e-6
+    other = kept & ~torch.isclose(training, 2 * plain, rtol=1e-3, atol=1e-4)
+    return (other.sum() / kept.sum()).item() > 0.1
+
+
+def _attention_has_dropout(drops, x):
+    expect(drops, "with dropout=0.5, none of the attention weights is dropped in training")
+
+
+def _block_in_use(block_class, x):
+    """Whether a block with dropout, in use, gives what one without gives, and twice the same."""
+    without = _new_block(block_class, x).eval()(x)
+    block = _new_block(block_class, x, dropout=0.5).eval()
+    return [torch.allclose(block(x), without, rtol=0.0, atol=1e-5) for _ in range(3)]
+
+
+def _nothing_is_dropped(seen, x):
+    expect(seen == [True] * 3, "in use, a block with dropout=0.5 gives other numbers than without")
 
 
 def _block_of_changed_token(block_class, x):
-    block = _new_block(block_class, x).eval()
-    changed = x.clone()
-    changed[:, 3] += 1.0
-    return block(x), block(changed)
+    return token_changed(_new_block(block_class, x).eval(), x, 3)
 
 
-def _token_3_and_later_move(seen, x):
-    moved = _moved_tokens(*seen)
+def _token_3_and_later_move(moved, x):
     expected = list(range(3, x.shape[1]))
     expect(moved == expected, f"token 3 was changed; outputs that moved: {moved}")
+
+
+def _block_sensitivity(block_class, x):
+    return sensitivity(_new_block(block_class, x).eval(), x)
+
+
+def _block_sees_its_past(seen, x):
+    sees_its_past_alone(seen)
+
+
+def _block_gradients(block_class, x):
+    # Without biases of queries, keys and values: that of the keys cancels in the softmax.
+    return parameter_gradients(_new_block(block_class, x, qkv_bias=False), x)
+
+
+def _block_copied(block_class, x):
+    return copied(
+        functools.partial(block_class, _config(x.shape[-1])), _new_block(block_class, x), x
+    )
+
+
+def _block_on_first_text(block_class, x):
+    return first_alone(_new_block(block_class, x).eval(), x)
 
 
 # 04.gradient_depth
 
 
-def _first_to_last(num_layers: int, residual: bool) -> float:
+def _first_to_last(num_layers: int, residual: bool = False, norm: bool = False) -> float:
     """The first layer's gradient over the last one's, in a stack of feed-forward networks."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(0)
@@ -516,37 +697,85 @@ def _first_to_last(num_layers: int, residual: bool) -> float:
         x, weights = torch.randn(2, 1, 32, 64)  # (1, 32, 64) each
     with torch.enable_grad():
         for layer in layers:
-            x = x + layer(x) if residual else layer(x)
+            y = layer(F.layer_norm(x, (64,)) if norm else x)
+            x = x + y if residual else y
         (x * weights).sum().backward()
     first, last = layers[0].layers[0].weight, layers[-1].layers[0].weight
     return float(torch.norm(first.grad) / torch.norm(last.grad))
 
 
 def _measure_depth() -> dict[str, int | float]:
-    depth = next(n for n in range(2, 100) if _first_to_last(n, residual=False) < 1e-6)
-    return {"depth": depth, "with_residual": _first_to_last(depth, residual=True)}
+    without = {n: _first_to_last(n) for n in range(8, 15)}
+    depth = next(n for n, ratio in without.items() if ratio < 1e-6)
+    return {
+        "depth": depth,
+        "factor": (without[14] / without[8]) ** (1 / 6),
+        "with_residual": _first_to_last(depth, residual=True),
+        "with_norm": _first_to_last(depth, norm=True),
+    }
 
 
 _DEPTH = _measure_depth()
 
 
-def _depth_seen(answer):
-    return answer()["depth"]
-
-
 def _near_the_depth(depth):
-    expected = _DEPTH["depth"]
-    near = isinstance(depth, (int, float)) and abs(depth - expected) <= 1
-    expect(near, f"got a depth of {depth}; measured here: {expected}, give or take one")
+    near = abs(float(depth) - _DEPTH["depth"]) <= 1
+    expect(near, f"got a depth of {depth}; measured here: {_DEPTH['depth']}, give or take one")
 
 
-def _residual_seen(answer):
-    return answer()["with_residual"]
+def _between(low: float, high: float, remark: str) -> Callable[[Any], None]:
+    def judge(value):
+        expect(low < float(value) < high, f"got {float(value):.3g}; {remark}")
+
+    return judge
 
 
-def _near_one(ratio):
-    ratio = float(ratio)
-    expect(0.3 < ratio < 3, f"got {ratio:.3g}; a gradient that keeps its size gives about 1")
+# 04.stream
+
+
+_STREAM_WIDTH, _STREAM_DEPTHS = 64, (6, 24)
+
+
+def _stream(num_layers: int, *, post_norm: bool = False, scaled: bool = False) -> list[float]:
+    """The size of the stream before the first block and after each: the root of the mean square."""
+    D = _STREAM_WIDTH
+    config = GPTConfig(d_model=D, num_heads=4, context_length=16, dropout=0.0)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 16, D, generator=generator)
+    sizes = [x]
+    with torch.no_grad():
+        for _ in range(num_layers):
+            with torch.device("meta"):
+                block = transformer.TransformerBlock(config)
+            block.to_empty(device="cpu")
+            for name, parameter in block.named_parameters():
+                if parameter.ndim == 2:
+                    last = name.endswith(("out_proj.weight", "layers.2.weight"))
+                    shrink = math.sqrt(2 * num_layers) if scaled and last else 1.0
+                    parameter.normal_(std=1 / math.sqrt(D) / shrink, generator=generator)
+                else:
+                    parameter.fill_(float(name.endswith("scale")))
+            x = _post_norm(x, **_branches(block)) if post_norm else block(x)
+            sizes.append(x)
+    return [float(size.square().mean().sqrt()) for size in sizes]
+
+
+def _branches(block: transformer.TransformerBlock) -> dict[str, nn.Module]:
+    return {name: getattr(block, name) for name in ("norm1", "attention", "norm2", "feed_forward")}
+
+
+def _measure_stream() -> dict[str, float]:
+    few, many = _STREAM_DEPTHS
+    pre = _stream(many)
+    return {
+        "one_block": pre[1] / pre[0],
+        "pre_norm": pre[many] / pre[few],
+        "post_norm": _stream(few, post_norm=True)[few],
+        "scaled": _stream(many, scaled=True)[many],
+    }
+
+
+_STREAM = _measure_stream()
 
 
 EXERCISES = (
@@ -559,6 +788,7 @@ EXERCISES = (
         section="4.2",
         reference=transformer.LayerNorm,
         cases=_norm_inputs,
+        axes=_norm_axes,
         properties=(
             Property("values", "The output follows the formula.", observe=_filled_norm),
             Property(
@@ -588,6 +818,29 @@ EXERCISES = (
             ),
             Property(
                 "parameters", "The parameters are scale and shift, (D,) each.", observe=_norm_shapes
+            ),
+            Property(
+                "start",
+                "The scale starts at 1 and the shift at 0.",
+                observe=_new_norm_parameters,
+            ),
+            Property("eps", "A given eps is used.", observe=_norm_with_epsilon, cases=_tiny_inputs),
+            Property(
+                "axes",
+                "Any axes may stand before the features, in any order in memory.",
+                observe=_filled_norm,
+                cases=_other_axes,
+            ),
+            Property(
+                "gradients",
+                "The right gradient reaches the input, the scale and the shift.",
+                observe=_norm_gradients,
+            ),
+            Property(
+                "state dict",
+                "A new layer with the state dict of another one computes the same.",
+                observe=_norm_copied,
+                judge=same_both_times,
             ),
         ),
         hints=(
@@ -663,6 +916,16 @@ EXERCISES = (
                 judge=_flat_ends,
                 cases=_far_out,
             ),
+            Property(
+                "shapes",
+                "The shape may be any, a single number and no number too.",
+                cases=_any_shape,
+            ),
+            Property(
+                "gradient",
+                "The slope, which training needs, is right too.",
+                observe=_gelu_gradient,
+            ),
         ),
         hints=(
             "math.sqrt(2 / math.pi) is a number; torch.tanh works on tensors.",
@@ -718,6 +981,8 @@ EXERCISES = (
         section="4.3",
         reference=transformer.FeedForward,
         cases=_vectors,
+        axes=_token_axes,
+        builds_on=("04.gelu",),
         properties=(
             Property("values", "Widen, GELU, narrow.", observe=_filled_feed_forward),
             Property(
@@ -731,6 +996,35 @@ EXERCISES = (
                 "Each token is treated alone: reordered tokens give reordered outputs.",
                 observe=_reordered,
                 judge=_same_in_both_orders,
+            ),
+            Property(
+                "batch",
+                "A text's output does not depend on the other texts.",
+                observe=_feed_forward_on_first,
+                judge=same_both_times,
+            ),
+            Property(
+                "one token",
+                "It takes a single token.",
+                observe=_filled_feed_forward,
+                cases=_few_vectors,
+            ),
+            Property(
+                "gradients",
+                "The right gradient reaches the input and every parameter.",
+                observe=_feed_forward_gradients,
+            ),
+            Property(
+                "state dict",
+                "A new layer with the state dict of another one computes the same.",
+                observe=_feed_forward_copied,
+                judge=same_both_times,
+            ),
+            Property(
+                "64 bits",
+                "Numbers of 64 bits keep all their digits, in whatever order they are in memory.",
+                observe=_feed_forward_in_double,
+                cases=_double_vectors,
             ),
         ),
         hints=(
@@ -790,9 +1084,20 @@ EXERCISES = (
         difficulty=2,
         section="4.3",
         reference=_COUNTS,
+        builds_on=("04.layer_norm", "04.feed_forward"),
         properties=(
-            Property("parts", "Attention, feed-forward and the two norms.", observe=_parts_counted),
-            Property("block", "The block is their sum.", observe=_block_counted),
+            Property(
+                "attention",
+                "Four projections, one of them behind the heads.",
+                observe=_entry("attention"),
+            ),
+            Property(
+                "feed_forward",
+                "Two layers, the inner vector four times as wide.",
+                observe=_entry("feed_forward"),
+            ),
+            Property("norms", "Two layer norms together.", observe=_entry("norms")),
+            Property("block", "The block is their sum.", observe=_entry("block")),
         ),
         hints=(
             "nn.Linear(m, n) has m * n weights and n biases.",
@@ -836,6 +1141,8 @@ EXERCISES = (
         section="4.4",
         reference=fixed_block,
         cases=_vectors,
+        axes=_token_axes,
+        builds_on=("04.layer_norm",),
         properties=(
             Property("values", "The output is that of a pre-norm block.", observe=_wired),
             Property(
@@ -853,6 +1160,22 @@ EXERCISES = (
                 "attention",
                 "With a silent feed-forward network, attention is added to the input.",
                 observe=_wired_without_feed_forward,
+            ),
+            Property(
+                "order",
+                "Each part is called once: norm, attention, norm, feed-forward.",
+                observe=_order_of_calls,
+            ),
+            Property(
+                "gradient",
+                "With silent branches, the gradient runs through unchanged.",
+                observe=_gradient_of_silent,
+            ),
+            Property(
+                "64 bits",
+                "Numbers of 64 bits keep all their digits, in whatever order they are in memory.",
+                observe=_wired_in_double,
+                cases=_double_vectors_of_even_width,
             ),
         ),
         hints=(
@@ -905,28 +1228,80 @@ EXERCISES = (
         section="4.7",
         reference=transformer.TransformerBlock,
         cases=_block_inputs,
+        axes=_token_axes,
+        builds_on=("04.layer_norm", "04.feed_forward", "04.residual", "03.multi_head_attention"),
         properties=(
             Property("values", "The output is that of a pre-norm block.", observe=_block_values),
             Property("parameters", "The parts have their names and sizes.", observe=_block_shapes),
             Property(
+                "lengths",
+                "It takes texts from one token to context_length.",
+                observe=_block_at_lengths,
+                cases=_full_context,
+            ),
+            Property(
                 "causality",
-                "A token's output depends on itself and earlier tokens alone.",
+                "Changing a token moves its own output and all later ones.",
                 observe=_block_of_changed_token,
                 judge=_token_3_and_later_move,
-                cases=_long_inputs,
+                cases=_full_context,
+            ),
+            Property(
+                "gradient from the past",
+                "An output has a gradient from its own and earlier tokens, and from no later one.",
+                observe=_block_sensitivity,
+                judge=_block_sees_its_past,
+            ),
+            Property(
+                "gradients",
+                "The right gradient reaches every parameter.",
+                observe=_block_gradients,
+            ),
+            Property(
+                "state dict",
+                "A new block with the state dict of another one computes the same.",
+                observe=_block_copied,
+                judge=same_both_times,
+            ),
+            Property(
+                "batch",
+                "A text's output does not depend on the other texts.",
+                observe=_block_on_first_text,
+                judge=same_both_times,
+                cases=_full_context,
+            ),
+            Property(
+                "64 bits",
+                "Numbers of 64 bits keep all their digits, in whatever order they are in memory.",
+                observe=_block_values,
+                cases=_double_vectors_of_even_width,
+            ),
+            Property(
+                "in use",
+                "In use, nothing is dropped.",
+                observe=_block_in_use,
+                judge=_nothing_is_dropped,
             ),
             Property(
                 "stream",
                 "While training with dropout, silent branches leave the input as it is.",
                 observe=_silent_block,
-                judge=_is_the_input,
+                judge=_is_handed_back,
+                cases=_full_context,
             ),
             Property(
                 "dropout",
                 "While training, dropout acts on what each branch adds.",
-                observe=_half_silent_blocks,
-                judge=_half_is_dropped,
-                cases=_long_inputs,
+                observe=_dropped_branches,
+                judge=_half_of_each_is_dropped,
+                cases=_many_inputs,
+            ),
+            Property(
+                "attention's dropout",
+                "The rate is handed to the attention too.",
+                observe=_attention_drops,
+                judge=_attention_has_dropout,
+                cases=_many_inputs,
             ),
         ),
         hints=(
@@ -991,14 +1366,26 @@ EXERCISES = (
             Property(
                 "depth",
                 "Without residual connections, less than a millionth is left at this depth.",
-                observe=_depth_seen,
+                observe=_entry("depth"),
                 judge=_near_the_depth,
             ),
             Property(
-                "residual",
-                "With them, the first layer's gradient is about as large as the last one's.",
-                observe=_residual_seen,
-                judge=_near_one,
+                "factor",
+                "Each further layer without a residual connection leaves this much.",
+                observe=_entry("factor"),
+                judge=_between(0.12, 0.23, "one more layer leaves about a sixth"),
+            ),
+            Property(
+                "with_residual",
+                "With residual connections, the first layer's gradient keeps its size.",
+                observe=_entry("with_residual"),
+                judge=_between(0.3, 3.0, "a gradient that keeps its size gives about 1"),
+            ),
+            Property(
+                "with_norm",
+                "With norms alone it keeps its size too.",
+                observe=_entry("with_norm"),
+                judge=_between(0.2, 5.0, "a norm in front stretches the gradient with the vector"),
             ),
         ),
         hints=(
@@ -1021,6 +1408,94 @@ EXERCISES = (
                 "The residual stack was measured without its additions",
                 "With x = x + layer(x) the ratio stays near 1 at any depth you try.",
                 {**_DEPTH, "with_residual": 1e-6},
+            ),
+            Misconception(
+                "The factor upside down",
+                "This is how many times larger the gradient becomes from a layer to the next. On "
+                "its way back it is multiplied by the inverse, about a sixth.",
+                {**_DEPTH, "factor": 1 / _DEPTH["factor"]},
+            ),
+            Misconception(
+                "Norms without effect",
+                "A norm in front of each layer keeps the gradient's size: where the vectors "
+                "shrink, dividing them by their size stretches the gradient.",
+                {**_DEPTH, "with_norm": 1e-6},
+            ),
+        ),
+    ),
+    Exercise(
+        id="04.stream",
+        title="How large the stream becomes",
+        kind="measure",
+        points=2,
+        difficulty=2,
+        section="4.6",
+        reference=_STREAM,
+        builds_on=("04.transformer_block",),
+        properties=(
+            Property(
+                "one_block",
+                "How many times larger one pre-norm block makes the stream.",
+                observe=_entry("one_block"),
+                judge=_between(1.5, 1.95, "measured here: about 1.7"),
+            ),
+            Property(
+                "pre_norm",
+                "How many times larger the stream is after 24 pre-norm blocks than after 6.",
+                observe=_entry("pre_norm"),
+                judge=_between(1.5, 2.7, "measured here: about 2"),
+            ),
+            Property(
+                "post_norm",
+                "How large the stream is after 24 post-norm blocks.",
+                observe=_entry("post_norm"),
+                judge=_between(0.98, 1.02, "measured here: 1.00"),
+            ),
+            Property(
+                "scaled",
+                "How large it is after 24 pre-norm blocks whose branches end smaller.",
+                observe=_entry("scaled"),
+                judge=_between(1.25, 1.6, "measured here: about 1.4"),
+            ),
+        ),
+        hints=(
+            "The size of the stream is x.square().mean().sqrt().",
+            "A post-norm block is norm1(x + attention(x)), then norm2(x + feed_forward(x)).",
+            "nn.init.normal_ and nn.init.zeros_ change a parameter in place. Which parameters have "
+            "two axes?",
+        ),
+        misconceptions=(
+            Misconception(
+                "The stream grows with the number of blocks",
+                "Four times the blocks would make it four times as large if all of them added in "
+                "the same direction. Theirs are random: the squares add up, and the size grows "
+                "like the root.",
+                {**_STREAM, "pre_norm": 4.0},
+            ),
+            Misconception(
+                "A pre-norm stream keeps its size",
+                "The norm stands in the branch. Nothing brings the stream itself back to size.",
+                {**_STREAM, "pre_norm": 1.0},
+            ),
+            Misconception(
+                "Post-norm was measured as pre-norm",
+                "Behind each addition stands a norm, so the stream has size 1 after any number of "
+                "blocks.",
+                {**_STREAM, "post_norm": 4 * _STREAM["one_block"]},
+            ),
+            Misconception(
+                "The default initialisation",
+                "PyTorch's own initialisation of nn.Linear is smaller: a standard deviation of "
+                "1/√(3D). The exercise asks for 1/√D.",
+                {**_STREAM, "one_block": 1.03},
+                "4.1",
+            ),
+            Misconception(
+                "All matrices were made smaller",
+                "Divide only the matrix that ends each branch. With all four or five divided, the "
+                "branches add next to nothing.",
+                {**_STREAM, "scaled": 1.0},
+                "5.6",
             ),
         ),
     ),

@@ -61,7 +61,7 @@ def sees_its_past_alone(seen: Tensor) -> None:
 def token_changed(function: Callable[[Tensor], Tensor], x: Tensor, token: int) -> list[int]:
     """The positions whose outputs move when one token is changed. (B, T, D) -> at most T"""
     changed = x.clone()
-    changed[:, token] += 1.0
+    changed[:, token, ::2] += 1.0  # not all features: a norm takes out what they share
     before, after = function(x), function(changed)  # (B, T, D) each
     moved = ~torch.isclose(after, before, rtol=0.0, atol=1e-6)
     return moved.any(dim=-1).any(dim=0).nonzero().flatten().tolist()
