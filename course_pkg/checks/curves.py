@@ -618,7 +618,10 @@ def _falls_out_of_the_band(run: _Run) -> bool:
     if run.band is None:
         return False
     name, value, step = run.final
-    below = value < run.band.at(name, step)[0] - 0.1
+    # A short schedule ends with small steps while the band's runs still take large ones.
+    decayed = len(run.rate) > 0 and run.rate[-1] < 0.2 * run.peak
+    early = decayed and step < 0.9 * run.band.last_step
+    below = value < run.band.at(name, step * (_SPEED if early else 1))[0] - 0.1
     return below and bool(run.last_fall() > 1.3 * _usual_fall(run, run.band))
 
 
