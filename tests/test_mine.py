@@ -153,7 +153,7 @@ def test_a_run_of_right_pieces_starts_as_one_of_ours():
     same_ids, same_history, _, _ = run_through(Mine({}))
     assert torch.equal(ids, same_ids)
     for row, same in zip(history.rows, same_history.rows, strict=True):
-        assert row["learning_rate"] <= TRAINING.learning_rate
+        assert 0 < row["learning_rate"] <= TRAINING.learning_rate * 1.001
         assert row["tokens"] == same["tokens"]
     assert history.rows[0]["train_loss"] == pytest.approx(same_history.rows[0]["train_loss"])
     assert history.rows[0]["grad_norm"] == pytest.approx(same_history.rows[0]["grad_norm"])
