@@ -243,7 +243,8 @@ def cs336_gelu(gelu: Any) -> None:
 
 def cs336_feed_forward(layer: Any) -> None:
     x = [_randn(4, _B, _T, _D)]
-    _snapshot(layer, "04.feed_forward", lambda cls: cls(_D, 128), x, 1e-6, 1e-7)
+    for sizes in ((_D, 128), (_D,)):
+        _snapshot(layer, "04.feed_forward", lambda cls, s=sizes: cls(*s), x, 1e-6, 1e-7)
 
 
 def _config(**kw: Any) -> GPTConfig:
@@ -344,6 +345,8 @@ def lfs_feed_forward(layer: Any) -> None:
     from llms_from_scratch.ch04 import FeedForward
 
     _writes_the_same(lambda old: _loaded(layer(96), old) if isinstance(old, FeedForward) else None)
+    # Theirs has no width to choose.
+    _snapshot(layer, "04.feed_forward", lambda cls: cls(8, 12), [_randn(0, 2, 4, 8)], 1e-5, 1e-5)
 
 
 def lfs_block(layer: Any) -> None:

@@ -196,7 +196,8 @@ def run(exercises: Sequence[Exercise], seeds: int, jobs: int, resume: bool) -> d
     if resume and STATE.exists():
         state = json.loads(STATE.read_text("utf-8"))
     wanted = {
-        f"{task}/{exercise.id}": _sources(exercise.chapter, task) + f"/{seeds}"
+        f"{task}/{exercise.id}": _sources(exercise.chapter, task)
+        + (f"/{seeds}" if task == "false_alarms" else "")
         for task in TASKS
         for exercise in exercises
     }
