@@ -296,6 +296,19 @@ def test_cells_after_the_last_check_of_what_is_asked_for_are_not_run(tmp_path):
     assert 4 in run(read(path), until=["03.merge_heads"]).errors
 
 
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("def f(x):\n    y = 1\n    return y", ["f"]),
+        ("class A:\n    b = 1\nc: int = 2\nd=3", ["A", "c", "d"]),
+        ("print(1)\nx == 2\nx.y = 3\nif x: pass\nelse: z = 1", []),
+        ("def broken(:", ["broken"]),
+    ],
+)
+def test_the_names_that_a_cell_defines(source, names):
+    assert notebooks._assigned(source) == names
+
+
 # Judging in a process of its own
 
 
@@ -316,7 +329,7 @@ HOSTILE = (
         "03.one_projection",
         "def project_heads(x, weight, num_heads):\n    raise NotImplementedError",
     ),
-    'project_heads(1, 2, 3)\ncheck("03.one_projection", project_heads)',
+    'project_heads(1, 2, 3)\ncheck("03.one_projection", project_heads)\nos._exit(4)',
 )
 
 

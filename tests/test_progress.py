@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import types
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -160,3 +161,20 @@ def test_the_states_cover_what_a_report_and_a_result_may_say():
     reports = get_args(Report.__annotations__["status"])
     assert set(reports) < set(progress.STATES)
     assert set(get_args(Status)) == {*progress.STATES, "missing"}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_real_kernel_keeps_a_journal_unless_it_is_turned_off(tmp_path, monkeypatch, kept):
+    pages = pytest.importorskip("course_pkg.authoring.notebooks")
+    formats = pytest.importorskip("course_pkg.authoring.formats")
+    environment = pages._kernel_environment
+    if kept:
+        monkeypatch.setattr(
+            pages, "_kernel_environment", lambda *a: environment(*a) | {"COURSE_PROGRESS": ""}
+        )
+    source = "from course_pkg import check\n"
+    source += 'check("03.merge_heads", lambda x: x.transpose(1, 2).flatten(2))'
+    notebook = formats.new_notebook([formats.new_cell("code", source)])
+    monkeypatch.setenv("PYTHONPATH", str(Path(progress.__file__).parents[2]))
+    pages.execute(notebook, tmp_path)
+    assert states(tmp_path) == ({"03.merge_heads": "passed"} if kept else {})

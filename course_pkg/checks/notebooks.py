@@ -9,6 +9,7 @@ called there: its arguments are what is taken. A cell that fails stops no other.
 import ast
 import contextlib
 import dataclasses
+import keyword
 import linecache
 import multiprocessing
 import os
@@ -31,7 +32,6 @@ from course_pkg.checks.engine import (
     Raised,
     Report,
     _chapters,
-    _Head,
     _load,
     _raised,
     evaluate,
@@ -44,7 +44,7 @@ CELL_LIMIT = 60.0  # seconds for each cell
 # What does not stop when it should is stopped with its process, after this many seconds more.
 _GRACE = 5.0
 _ANSWER_LIMIT = 3 * TIME_LIMIT + 30.0  # the answer, the reference and the misconceptions
-_PRINTED_LIMIT = 2000
+_START_LIMIT = 120.0  # to import PyTorch on a busy machine
 
 _ID = re.compile(r"\d\d\.[a-z][a-z0-9_]*")
 _CODE_CELL = re.compile(r"^(`{3,}|~{3,})\{code-cell\}[^\n]*\n(.*?)^\1[`~]*[ \t]*$", re.M | re.S)
@@ -386,10 +386,8 @@ class _ChecksTaken(ast.NodeTransformer):
 def _attempt(
     code: types.CodeType, namespace: dict[str, Any], seconds: float, limit: float
 ) -> Raised | None:
-    printed = _Head(_PRINTED_LIMIT)
     try:
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            call_within(seconds, lambda: exec(code, namespace))
+        call_within(seconds, lambda: exec(code, namespace))
     except KeyboardInterrupt:
         raise
     except OutOfTime as error:
@@ -402,14 +400,17 @@ def _attempt(
 
 def _assigned(source: str) -> list[str]:
     """The names that a cell defines at its top level, also where it is no valid Python."""
-    return re.findall(r"^(?:def\s+|class\s+)?([A-Za-z_]\w*)\s*(?=[(:=])(?!==)", source, re.M)
+    pattern = r"^(?:(?:async\s+)?def|class)\s+(\w+)|^([A-Za-z_]\w*)\s*(?::[^=\n]*)?=(?!=)"
+    names = (match[1] or match[2] for match in re.finditer(pattern, source, re.M))
+    return [name for name in names if not keyword.iskeyword(name)]  # `else: x = 1`
 
 
 @contextlib.contextmanager
 def _as_in_a_kernel(folder: Path, module: types.ModuleType) -> Iterator[None]:
-    """What a cell finds in Jupyter: its folder, its own ``__main__``, and figures kept off screen.
+    """What a cell finds in Jupyter: its folder and its own ``__main__``.
 
-    Afterwards everything is as it was, settings of PyTorch that the course's cells make included.
+    What it prints is dropped, and figures are not shown. Afterwards everything is as it was,
+    settings of PyTorch that the course's cells make included.
     """
     import torch
 
@@ -421,7 +422,12 @@ def _as_in_a_kernel(folder: Path, module: types.ModuleType) -> Iterator[None]:
     sys.modules["__main__"] = module
     sys.path.insert(0, str(folder))
     try:
-        with contextlib.chdir(folder):
+        with (
+            contextlib.chdir(folder),
+            Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+            contextlib.redirect_stderr(nowhere),
+        ):
             yield
     finally:
         sys.modules["__main__"], sys.path[:] = main, path
@@ -494,8 +500,9 @@ def _in_a_process(
     process = context.Process(target=_serve, args=(order, theirs), daemon=True)
     process.start()
     theirs.close()
+    cell: int | None = None
     doing: int | str | None = None
-    seconds = 120.0  # to import PyTorch on a busy machine
+    seconds = _START_LIMIT
     try:
         while True:
             ready = connection.wait([ours, process.sentinel], seconds)
@@ -505,11 +512,14 @@ def _in_a_process(
                 except (EOFError, OSError):
                     return None, doing, _ending(process)
                 if kind == "cell":
-                    doing, seconds = content, order.limit + _GRACE
+                    cell = doing = content
+                    seconds = order.limit + _GRACE
                 elif kind == "answer":
                     doing, seconds = content, _ANSWER_LIMIT
-                elif kind == "result" and on_result is not None:
-                    on_result(*content)
+                elif kind == "result":
+                    doing, seconds = cell, order.limit + _GRACE  # its cell may go on
+                    if on_result is not None:
+                        on_result(*content)
                 elif kind == "done":
                     return content, None, ""
                 elif kind == "broken":
@@ -531,6 +541,8 @@ def _ending(process: Any) -> str:
     code = process.exitcode
     if code is None:
         return "it closed the connection to the check"
+    if code > 0xC0000000:  # how Windows tells of a crash
+        return f"it crashed Python (status {code:#x})"
     if code >= 0:
         return f"it ended Python, with exit code {code}"
     try:
@@ -566,7 +578,10 @@ def _check_here(order: _Order, pipe: connection.Connection) -> Checked:
             reports[exercise_id] = order.stopped[exercise_id]
         else:
             pipe.send(("answer", exercise_id))
-            reports[exercise_id] = evaluate(exercise, answer)
+            try:
+                reports[exercise_id] = evaluate(exercise, answer)
+            except Exception as error:  # a fault of the check must not cost the others
+                reports[exercise_id] = f"{type(error).__name__}: {error}"
         result = _result(exercise, notebook, reports[exercise_id], {}, order.hints)
         pipe.send(("result", (result, len(exercises))))
 
