@@ -311,6 +311,7 @@ class _View:
 
     def __init__(self, detailed: bool) -> None:
         self._detailed = detailed
+        self._marks = _marks()  # before a bar stands in the place of the output
         self._checked: dict[Path, Checked] = {}
 
     def check(
@@ -342,7 +343,7 @@ class _View:
         _print(console, f"{checked.path}: {checked.problem or done}", "bold")
         for note in checked.notes:
             _print(console, note, "yellow", indent=2)
-        marks = _marks()
+        marks = self._marks
         waiting: dict[str, list[str]] = {"not started": [], "missing": []}
         for result in checked.results:
             asked = self._detailed and result.hints

@@ -464,6 +464,14 @@ def test_a_terminal_in_an_old_encoding_gets_plain_marks(monkeypatch):
     assert learning._marks()["passed"] == "✓"
 
 
+def test_in_a_terminal_the_marks_and_colours_are_there(pretend, folder, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    pretend("passed")
+    shown = invoke("check").stdout
+    assert "✓ 03.merge_heads" in shown and "\x1b[32m" in shown
+
+
 def test_bars_in_a_terminal(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     with learning._live(learning._console(), ["01_tokenizer"]) as update:
