@@ -309,6 +309,16 @@ def test_a_piece_that_raises_is_named_and_the_run_is_saved(tmp_path):
     assert len(mended.train().rows) == TRAINING.max_steps
 
 
+def test_other_groups_of_parameters_cannot_go_on_with_a_run(tmp_path):
+    ids = torch.randint(CONFIG.vocab_size, (200,))
+    first = Trainer(GPT(CONFIG), ids, ids, TRAINING, on_log=lambda record: None)
+    first.save(tmp_path / "checkpoint.pt")
+    pieces = without(*REFERENCES.keys() - {"06.decay_groups"})
+    other = pieces.trainer(pieces.model(CONFIG), ids, ids, TRAINING, on_log=lambda record: None)
+    with pytest.raises(ValueError, match=r"06\.decay_groups"):
+        other.load(tmp_path / "checkpoint.pt")
+
+
 # The command line, on a half-finished folder
 
 NOTEBOOKS = {

@@ -9,6 +9,7 @@ the other, and with the same weights both give the same logits.
 
 import dataclasses
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -519,6 +520,18 @@ class LearnersTrainer(Trainer):
         except RuntimeError as error:  # PyTorch's, when it follows the gradients back
             message = str(error).partition("\n")[0]
             raise PieceFailed(f"with your pieces PyTorch says: {message}{self._saved()}") from error
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """As ``Trainer.load``; the groups of ``06.decay_groups`` must be those of the run."""
+        try:
+            super().load(path)
+        except ValueError as error:
+            if "parameter group" not in str(error):  # PyTorch's words
+                raise
+            raise ValueError(
+                f"{path}: the run's groups of parameters are not those of 06.decay_groups now: "
+                "answer it as when the run was started, or start another run."
+            ) from error
 
     def _saved(self) -> str:
         if self.checkpoint_path is None:
