@@ -218,6 +218,16 @@ def test_a_cell_that_fails_stops_no_other(tmp_path, cell):
     assert (2 in ran.errors) == (cell != "del check")
 
 
+def test_a_missing_module_takes_no_other_with_it(tmp_path):
+    source = "import nobody_has_this as n\nfrom nor_this import x\nimport math\nn.go()\ny = 1"
+    path = write(
+        tmp_path / "x.ipynb", source, 'check("03.shapes", (math.pi > 3, "y" in globals()))'
+    )
+    ran = run(read(path))
+    assert ran.answers == {"03.shapes": (True, False)}
+    assert "nobody_has_this" in ran.errors[1].message
+
+
 def test_an_error_shows_the_learners_own_line(tmp_path):
     path = write(tmp_path / "x.ipynb", "x = 1", "y = 2\nz = y / 0\nw = 3")
     error = run(read(path)).errors[2]

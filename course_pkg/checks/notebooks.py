@@ -337,7 +337,8 @@ def _run_cell(
 ) -> Iterator[Raised | None]:
     """Run a cell statement by statement; gives what each raised.
 
-    A statement that raises ends the cell, except for the checks that follow in it.
+    A statement that raises ends the cell, except for the checks that follow in it. An import does
+    not: without matplotlib, say, what the set-up cell imports after it is there all the same.
     """
     file = f"<{name}, code cell {cell.number}>"
     # The engine, and any traceback, can then show the learner's own line.
@@ -348,7 +349,11 @@ def _run_cell(
             magics[cell.number] = left_out
         with _quiet():
             codes = [
-                (compile(ast.Module([statement], []), file, "exec", dont_inherit=True), checks)
+                (
+                    compile(ast.Module([statement], []), file, "exec", dont_inherit=True),
+                    isinstance(statement, ast.Import | ast.ImportFrom),
+                    checks,
+                )
                 for statement, checks in _ChecksTaken().visit(_parse(source))
             ]
     except _NO_PYTHON as problem:
@@ -358,11 +363,11 @@ def _run_cell(
         return
     end = time.monotonic() + limit
     failed = False
-    for code, checks in codes:
+    for code, imports, checks in codes:
         if failed and not checks:
             continue
         error = _attempt(code, namespace, max(end - time.monotonic(), 0.1), limit)
-        failed |= error is not None
+        failed |= error is not None and not imports
         yield error
 
 
