@@ -1025,6 +1025,17 @@ def _last_one_lost(logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Te
     return torch.zeros_like(ranked).scatter(-1, ids, ranked)
 
 
+def _more_than_enough(logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
+    """The common idiom: whatever comes after the first running sum above top_p goes."""
+    p = torch.softmax(logits / temperature[:, None], dim=-1)
+    ranked, ids = p.sort(dim=-1, descending=True, stable=True)
+    above = ranked.cumsum(dim=-1) > top_p[:, None]
+    above = torch.cat([torch.zeros_like(above[:, :1]), above[:, :-1]], dim=-1)
+    ranked = ranked * ((torch.arange(logits.shape[-1]) < top_k[:, None]) & ~above)
+    ranked = ranked / ranked.sum(dim=-1, keepdim=True)
+    return torch.zeros_like(ranked).scatter(-1, ids, ranked)
+
+
 def _cut_before_temperature(
     logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor
 ) -> Tensor:
@@ -2154,6 +2165,12 @@ EXERCISES = (
                 "The list has to hold at least top_p, so the token with which it gets there "
                 "belongs to it. Compare top_p with what stands before each token.",
                 _last_one_lost,
+            ),
+            Misconception(
+                "More than top_p instead of at least",
+                "Four tokens of 1/4 each and a top_p of 0.5: two of them are enough. A token stays "
+                "if those before it hold less than top_p, and goes if they hold exactly that.",
+                _more_than_enough,
             ),
             Misconception(
                 "Cut before the temperature",
