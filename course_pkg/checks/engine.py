@@ -485,7 +485,8 @@ def diagnose(exercise: Exercise, recording: Recording, *, seed: int = SEED) -> t
     Where there is none, those that show the same wherever the learner's answer and theirs both
     returned: one mistake may be written so that it also fails on an odd input.
     """
-    theirs = [(m, run(exercise, m.answer, seed=seed)) for m in exercise.misconceptions]
+    runs = [(m, _run_while_same(exercise, m, recording, seed)) for m in exercise.misconceptions]
+    theirs = [(m, seen) for m, seen in runs if seen is not None]
     same = [m for m, seen in theirs if _same_seen(exercise, recording, seen)]
     if not same:
         same = [
@@ -755,6 +756,24 @@ def _inputs_untouched(recording: Recording) -> Outcome:
     elif any(isinstance(entry, Raised) for entry in entries):
         message = "cannot be told: a call did not return"
     return Outcome("inputs", statement, message)
+
+
+def _run_while_same(
+    exercise: Exercise, misconception: Misconception, one: Recording, seed: int
+) -> Recording | None:
+    """The misconception's recording, or ``None`` as soon as it returns something else."""
+    seen: dict[str, tuple[Value | Raised, ...]] = {}
+    for prop in exercise.properties:
+        alone = dataclasses.replace(exercise, properties=(prop,))
+        part = run(alone, misconception.answer, seed=seed)
+        if part.problem is not None:
+            return None
+        seen[prop.name] = part.seen[prop.name]
+        for a, b in zip(one.seen[prop.name], seen[prop.name], strict=True):
+            returned = isinstance(a, Value) and isinstance(b, Value)
+            if returned and not _same_entry(a, b, prop.tolerance):
+                return None
+    return Recording(seen)
 
 
 def _same_seen(exercise: Exercise, one: Recording, other: Recording) -> bool:
