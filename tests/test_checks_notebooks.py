@@ -339,7 +339,7 @@ HOSTILE = (
         "03.one_projection",
         "def project_heads(x, weight, num_heads):\n    raise NotImplementedError",
     ),
-    'project_heads(1, 2, 3)\ncheck("03.one_projection", project_heads)\nos._exit(4)',
+    'project_heads(1, 2, 3)\ncheck("03.one_projection", project_heads)',
 )
 
 
@@ -392,6 +392,13 @@ def test_what_else_is_amiss_is_told(hostile):
     assert len(results["03.wrong_view"].hints) == 1 and not results["03.merge_heads"].hints
     assert any("%matplotlib inline" in note for note in checked.notes)
     assert any("undefined_name" in note and "NameError" in note for note in checked.notes)
+
+
+def test_a_cell_that_ends_the_process_after_its_check_leaves_the_verdict(tmp_path):
+    cells = [SET_UP, merge()[0], merge()[1] + "\nos._exit(4)", *split("split_heads = 3")]
+    checked = check_notebook(write(tmp_path / "x.ipynb", *cells))
+    assert [result.status for result in checked.results] == ["passed", "failed"]
+    assert all(result.report is not None for result in checked.results)
 
 
 def test_code_that_cannot_be_interrupted_is_stopped_with_its_process(tmp_path, monkeypatch):

@@ -475,11 +475,20 @@ def check_notebook(
     """
     read(path)
     stopped: dict[int | str, str] = {}  # the cells and exercises that stopped the process, and how
+    judged: dict[str, Result] = {}
+
+    def keep(result: Result, total: int) -> None:
+        judged[result.exercise_id] = result
+        if on_result is not None:
+            on_result(result, total)
+
     while True:
         order = _Order(path.resolve(), tuple(only), hints, limit, stopped)
-        checked, culprit, how = _in_a_process(order, on_result)
+        checked, culprit, how = _in_a_process(order, keep)
         if checked is not None:
-            return dataclasses.replace(checked, path=path)
+            # The check of an exercise may stand in a cell that went on to stop the process.
+            results = (r if r.report else judged.get(r.exercise_id, r) for r in checked.results)
+            return dataclasses.replace(checked, path=path, results=tuple(results))
         if culprit is None or culprit in stopped:
             return Checked(path, (), problem=how)
         stopped[culprit] = how
@@ -497,7 +506,7 @@ class _Order:
 
 
 def _in_a_process(
-    order: _Order, on_result: Callable[[Result, int], None] | None
+    order: _Order, on_result: Callable[[Result, int], None]
 ) -> tuple[Checked | None, int | str | None, str]:
     """The result; or what was being done, and how it ended."""
     context = multiprocessing.get_context("spawn")
@@ -523,8 +532,7 @@ def _in_a_process(
                     doing, seconds = content, _ANSWER_LIMIT
                 elif kind == "result":
                     doing, seconds = cell, order.limit + _GRACE  # its cell may go on
-                    if on_result is not None:
-                        on_result(*content)
+                    on_result(*content)
                 elif kind == "done":
                     return content, None, ""
                 elif kind == "broken":
