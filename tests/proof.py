@@ -21,6 +21,7 @@ exercises as they are declared.
 """
 
 import argparse
+import ast
 import functools
 import hashlib
 import importlib
@@ -42,6 +43,7 @@ import mutation
 import peer_checks
 import torch
 
+from course_pkg.authoring import formats
 from course_pkg.checks import all_exercises
 from course_pkg.checks.engine import SEED, Exercise, Report, evaluate, find_exercise
 from course_pkg.files import atomic_write
@@ -180,8 +182,24 @@ def _sources(chapter: int, task: str) -> str:
     if task == "mutation":
         files += [mutation.survivors_file(chapter), here / "mutation.py", here / "peer_checks.py"]
         files += (ROOT / "solutions").glob(f"{chapter:02}_*.md")
-    texts = [f.read_text("utf-8") for f in sorted(files) if f.exists()]
-    return _digest("".join([inspect.getsource(TASKS[task]), *texts]))
+    codes = [_code(f) for f in sorted(files) if f.exists()]
+    return _digest("".join([inspect.getsource(TASKS[task]), *codes]))
+
+
+def _code(path: Path) -> str:
+    """What a file does, without comments, docstrings and prose."""
+    text = path.read_text("utf-8")
+    if path.suffix == ".md":
+        return "".join(cell.source for cell in formats.read(path).cells if cell.cell_type == "code")
+    if path.suffix != ".py":
+        return text
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
 
 
 def _do(task: str, identifier: str, seeds: int) -> tuple[str, str, Result]:
@@ -190,7 +208,9 @@ def _do(task: str, identifier: str, seeds: int) -> tuple[str, str, Result]:
     return task, identifier, TASKS[task](find_exercise(identifier), *arguments)
 
 
-def run(exercises: Sequence[Exercise], seeds: int, jobs: int, resume: bool) -> dict[str, Result]:
+def run(
+    exercises: Sequence[Exercise], seeds: int, jobs: int, resume: bool, tasks: Sequence[str]
+) -> dict[str, Result]:
     """All results by ``task/exercise``, those that are still valid taken from the last run."""
     state: dict[str, Result] = {}
     if resume and STATE.exists():
@@ -198,7 +218,7 @@ def run(exercises: Sequence[Exercise], seeds: int, jobs: int, resume: bool) -> d
     wanted = {
         f"{task}/{exercise.id}": _sources(exercise.chapter, task)
         + (f"/{seeds}" if task == "false_alarms" else "")
-        for task in TASKS
+        for task in tasks
         for exercise in exercises
     }
     todo = [key for key, digest in wanted.items() if state.get(key, {}).get("of") != digest]
@@ -311,10 +331,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--chapter", type=int, choices=mutation.chapters())
     parser.add_argument("--resume", action="store_true", help="keep what has not changed")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--task", choices=list(TASKS), help="only this; writes no proof.json")
     options = parser.parse_args(arguments)
     every = all_exercises()
     chosen = [e for e in every if options.chapter in (None, e.chapter)]
-    results = run(chosen, options.seeds, options.jobs, options.resume)
+    tasks = [options.task] if options.task else list(TASKS)
+    results = run(chosen, options.seeds, options.jobs, options.resume, tasks)
     bad = [
         f"{key}: {failure}"
         for key, result in results.items()
@@ -322,7 +344,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     if bad:
         print("\nRight answers that were called wrong:", *bad, sep="\n  ")
-    if len(chosen) < len(every):
+    if len(chosen) < len(every) or options.task:
         return 1 if bad else 0
     proof = collected(results)
     RESULT.parent.mkdir(exist_ok=True)
