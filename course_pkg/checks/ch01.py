@@ -760,7 +760,8 @@ def _fewest_is(name, factor):
     def judge(seen):
         expect(isinstance(seen, dict) and name in seen, f"there is no entry {name!r}")
         got = int(seen[name])
-        expect(got == seen[name] and 0 < got <= 1000, f"{seen[name]} is no number of merges")
+        is_number = bool(got == seen[name]) and 0 < got <= 1000
+        expect(is_number, f"{seen[name]} is no number of merges")
         reached, before = (_bytes_per_token(n, _MEASURED_ON) for n in (got, got - 1))
         expect(reached >= factor, f"with {got} merges there are {reached:.3f} bytes per token")
         expect(before < factor, f"with {got - 1} merges there are {before:.3f} already")
@@ -770,7 +771,7 @@ def _fewest_is(name, factor):
 
 def _less_on_unseen(seen):
     expect(
-        seen["unseen"] < seen["seen"],
+        bool(seen["unseen"] < seen["seen"]),
         "the stories that the merges were learned from should be compressed more than others",
     )
 

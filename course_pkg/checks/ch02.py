@@ -291,6 +291,10 @@ def _mixtures_add(seen, queries, keys, values):
     expect_close(both, 2 * one - other, "the output for values 2v - w", tolerance=1e-4)
 
 
+def _gradients_of_all(scaled_dot_product, queries, keys, values):
+    return input_gradients(scaled_dot_product, queries, keys, values)
+
+
 def _gradients_arrive(seen, queries, keys, values):
     for name, gradient in zip(("queries", "keys", "values"), seen, strict=True):
         arrives = gradient is not None and bool((gradient != 0).any())
@@ -441,6 +445,10 @@ def _zero_rows(scores: Tensor, allowed: Tensor) -> Tensor:
 
 def _causal_only(scores: Tensor, is_real: Tensor) -> Tensor:
     return _zero_rows(scores, _tril(is_real.shape[1]).expand_as(scores))
+
+
+def _neither_mask(scores: Tensor, is_real: Tensor) -> Tensor:
+    return torch.softmax(scores, dim=-1)
 
 
 def _padding_only(scores: Tensor, is_real: Tensor) -> Tensor:
@@ -1097,7 +1105,7 @@ EXERCISES = (
             Property(
                 "gradients",
                 "A gradient arrives at queries, keys and values.",
-                input_gradients,
+                _gradients_of_all,
                 _gradients_arrive,
             ),
         ),
@@ -1332,6 +1340,7 @@ EXERCISES = (
                 "Padding in front of a text lies in the past of its tokens, and they look at it.",
                 _causal_only,
             ),
+            Misconception("There is no mask", "Every token sees all others.", _neither_mask, "2.7"),
             Misconception(
                 "Only the padding mask", "The future is still visible.", _padding_only, "2.8"
             ),
@@ -1454,11 +1463,23 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "Weights that are set to zero taken for dropout",
+                "Weights set to zero taken for dropout",
                 "Dropout leaves gaps left of the diagonal, and no row of A has one. Its rows lack "
                 "what went to the future.",
-                _taken_for(A="dropout left on", D="zeroed after the softmax"),
+                _taken_for(A="dropout left on"),
+            ),
+            Misconception(
+                "Dropout taken for weights set to zero",
+                "D has gaps left of the diagonal, where a mask takes nothing away, and most rows "
+                "add up to more than one.",
+                _taken_for(D="zeroed after the softmax"),
                 "2.12",
+            ),
+            Misconception(
+                "Rows that lack something taken for the whole fault",
+                "The rows of F do not add up to one, and the last adds up to three: weights set to "
+                "zero only take away. Add up the columns.",
+                _taken_for(F="zeroed after the softmax"),
             ),
             Misconception(
                 "Sharp taken for no fault",
@@ -1479,11 +1500,6 @@ EXERCISES = (
                 "There are zeros right of the diagonal, so there is a mask: it starts too late.",
                 _taken_for(C="no mask"),
                 "2.9",
-            ),
-            Misconception(
-                "Rows and columns exchanged",
-                "In F the columns add up to one. In A neither the rows nor the columns do.",
-                _taken_for(F="zeroed after the softmax", A="softmax over the queries"),
             ),
         ),
     ),
