@@ -494,12 +494,13 @@ def rounded(value: float) -> float:
 
 
 def edges(steps: np.ndarray, curves: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, list[float]]:
-    """The lowest and highest of several curves at the given steps."""
+    """The lowest, the highest and the median of several curves at the given steps."""
     values = np.array([np.interp(steps, xs, ys) for xs, ys in curves])
     return {
         "step": [int(step) for step in steps],
         "low": [rounded(value) for value in values.min(axis=0)],
         "high": [rounded(value) for value in values.max(axis=0)],
+        "median": [rounded(value) for value in np.median(values, axis=0)],
     }
 
 
