@@ -257,7 +257,12 @@ def _tell_pieces(mine: "Mine | None", run: dict[str, Any], step: int) -> None:
         return
     from course_pkg.checks.mine import show
 
-    click.echo("\n" + "\n".join(show(mine.whose())) + "\n")
+    click.echo()
+    for line in show(mine.whose()):
+        theirs = line.endswith("yours") or "  yours, " in line
+        color = "green" if theirs else "red" if line.endswith("(failing)") else None
+        click.secho(line, fg=color, dim=line.endswith("(not started)"))
+    click.echo()
     run.setdefault("pieces", []).append({"from_step": step, **mine.whose()})
 
 
@@ -625,7 +630,7 @@ def generate(
         tokenizer = pieces_of.given_tokenizer(tokenizer)
         trained, gpt = gpt, pieces_of.model(gpt.config)
         gpt.load_state_dict(trained.state_dict())
-        _tell_pieces(pieces_of, {}, 0)
+        click.echo(f"{pieces_of.count()}\n")
     for number in range(num_samples):
         pieces = _continuation(
             gpt,

@@ -129,6 +129,10 @@ class Mine:
                 told[name] = "yours" if by is None else f"yours, within {by}"
         return told
 
+    def count(self) -> str:
+        """How many pieces are the learner's, in a sentence."""
+        return _count(self.whose())
+
     def _give_back(self, exercise_id: str, why: str) -> None:
         """Ours stands, although the learner's passes."""
         if self._theirs.pop(exercise_id, None) is not None:
@@ -618,5 +622,9 @@ def show(whose: Mapping[str, str]) -> list[str]:
     lines += [
         f"{names[i]:<{width}}  {i:<{long}}  {told}" for i, told in whose.items() if i in names
     ]
+    return [*lines, _count(whose)]
+
+
+def _count(whose: Mapping[str, str]) -> str:
     yours = sum(told.startswith("yours") for told in whose.values())
-    return [*lines, f"{yours} of {len(whose)} pieces are yours"]
+    return f"{yours} of {len(whose)} pieces are yours"
