@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from course_pkg import (
     END_OF_TEXT,
@@ -291,6 +293,32 @@ def test_a_preset_without_a_band_says_so():
     assert any("no band for gpt2-small" in note for note in said.notes)
     assert any("no band" in note for note in diagnose(some("healthy")["history"]).notes)
     assert not judged(some("healthy")).notes
+
+
+NUMBERS = st.floats(allow_nan=True, allow_infinity=True, width=32) | st.integers(-3, 12)
+
+
+def tables(columns):
+    row = st.fixed_dictionaries(dict.fromkeys(columns, NUMBERS) | {"step": st.integers(0, 400)})
+    return st.lists(row, max_size=12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    rows=tables(History._COLUMNS),
+    evaluations=tables(History._EVALUATION_COLUMNS),
+    preset=st.sampled_from([None, "story-tiny", "gpt2-small"]),
+    vocab_size=st.none() | st.integers(2, 100_000),
+)
+def test_no_numbers_whatever_make_it_fail(rows, evaluations, preset, vocab_size):
+    history = History()
+    history.rows, history.evaluations = rows, evaluations
+    said = diagnose(history, preset, vocab_size)
+    assert said.disease in curves.DISEASES
+    assert json.loads(json.dumps(said.to_dict()))["signs"]
+    assert said.text().isascii()
+    if said.panels:
+        ET.fromstring(said.svg())
 
 
 # The bands
