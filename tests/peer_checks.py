@@ -220,10 +220,10 @@ def cs336_scaled_dot_product(scaled_dot_product: Any) -> None:
 
 def cs336_multi_head_attention(layer: Any) -> None:
     x = [_randn(4, _B, _T, _D)]
-    for kv_heads in (None, 2):
+    for kv_heads, bias in ((None, False), (2, True)):
 
-        def build(cls: Any, kv_heads: int | None = kv_heads) -> nn.Module:
-            return cls(_D, _D, _T, 0.0, _H, num_kv_heads=kv_heads)
+        def build(cls: Any, kv: int | None = kv_heads, bias: bool = bias) -> nn.Module:
+            return cls(_D, _D, _T, 0.0, _H, qkv_bias=bias, num_kv_heads=kv)
 
         _snapshot(layer, "03.multi_head_attention", build, x, 1e-6, 1e-4)
 

@@ -173,14 +173,15 @@ def _digest(text: str) -> str:
 
 
 @functools.cache
-def _sources(chapter: int, task: str) -> str:
-    """Everything that a task's result on a chapter depends on, in short."""
+def _sources(chapter: int, task: str, has_peers: bool = False) -> str:
+    """Everything that a task's result on a chapter's exercise depends on, in short."""
     checks, here = ROOT / "course_pkg" / "checks", Path(__file__).parent
     files = [checks / name for name in ("engine.py", "compare.py", f"ch{chapter:02}.py")]
     if task == "false_alarms":
         files.append(here / "right_answers" / f"ch{chapter:02}.py")
     if task == "mutation":
-        files += [mutation.survivors_file(chapter), here / "mutation.py", here / "peer_checks.py"]
+        files += [mutation.survivors_file(chapter), here / "mutation.py"]
+        files += [here / "peer_checks.py"] if has_peers else []
         files += (ROOT / "solutions").glob(f"{chapter:02}_*.md")
     codes = [_code(f) for f in sorted(files) if f.exists()]
     return _digest("".join([inspect.getsource(TASKS[task]), *codes]))
@@ -215,8 +216,9 @@ def run(
     state: dict[str, Result] = {}
     if resume and STATE.exists():
         state = json.loads(STATE.read_text("utf-8"))
+    with_peers = {identifier for checks in peer_checks.PEERS.values() for identifier in checks}
     wanted = {
-        f"{task}/{exercise.id}": _sources(exercise.chapter, task)
+        f"{task}/{exercise.id}": _sources(exercise.chapter, task, exercise.id in with_peers)
         + (f"/{seeds}" if task == "false_alarms" else "")
         for task in tasks
         for exercise in exercises
