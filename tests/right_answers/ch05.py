@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from course_pkg import GPT, GPTConfig
+from course_pkg import GPT, GPTConfig, TransformerBlock
 
 
 def embed_with_modules(ids, token_table, position_table):
@@ -37,13 +37,13 @@ def embed_with_einsum(ids, token_table, position_table):
 
 
 def count_by_building(vocab_size, context_length, d_model, num_layers, tie_weights):
-    sizes = {"vocab_size": vocab_size, "context_length": context_length, "d_model": d_model}
-    counts = []
-    with torch.device("meta"):
-        for layers in (1, 2):
-            config = GPTConfig(**sizes, num_heads=1, num_layers=layers, tie_weights=tie_weights)
-            counts.append(sum(parameter.numel() for parameter in GPT(config).parameters()))
-    return counts[0] + (num_layers - 1) * (counts[1] - counts[0])
+    with torch.device("meta"):  # shapes without memory
+        block = TransformerBlock(GPTConfig(d_model=d_model, num_heads=1))
+        tables = nn.Embedding(vocab_size, d_model), nn.Embedding(context_length, d_model)
+        head = nn.Linear(d_model, vocab_size, bias=False)
+        parts = [*tables, *num_layers * [block], nn.LayerNorm(d_model)]
+    parts += [] if tie_weights else [head]
+    return sum(parameter.numel() for part in parts for parameter in part.parameters())
 
 
 def count_by_formula(vocab_size, context_length, d_model, num_layers, tie_weights):
