@@ -53,6 +53,15 @@ def some(disease):
     return next(run for run in HELD_OUT if run["disease"] == disease and "tiny" in run["name"])
 
 
+def inside_the_band(run):
+    band = curves._bands()[run["preset"]]
+    if run["vocab_size"] != band.vocab_size:
+        band = band.scaled(run["vocab_size"])
+    evaluations = run["history"]["evaluations"]
+    low, high = band.at("validation_loss", evaluations["step"][-1])
+    return low <= evaluations["validation_loss"][-1] <= high
+
+
 def cut(history, last_step):
     """The run as it was when it had done so many steps."""
     shorter = copy.deepcopy(history)
@@ -139,6 +148,11 @@ def test_a_healthy_run_is_nothing_unusual():
     assert said.title == "Nothing unusual"
     assert not said.ill
     assert "What to do" not in str(said)
+    # Inside the band there is no more to say; outside, why it is healthy all the same.
+    assert not said.signs[0].endswith("ill.")
+    outside = [r for r in HELD_OUT if r["disease"] == "healthy" and r["corpus"] != "shakespeare"]
+    outside = [judged(run).signs[0] for run in outside if not inside_the_band(run)]
+    assert outside and all(sign.endswith("without being ill.") for sign in outside)
 
 
 @pytest.mark.parametrize("disease", sorted(curves.DISEASES))

@@ -770,7 +770,13 @@ def _too_short(run: _Run) -> _Finding | None:
 
 
 def _healthy(run: _Run) -> _Finding:
-    return _Finding("healthy", (f"{_against_band(run)}.",))
+    sign = _against_band(run)
+    if run.band is not None:
+        name, value, step = run.final
+        low, high = run.band.at(name, step)
+        if not low <= value <= high:
+            sign += ", and other sizes and settings are as far from them without being ill"
+    return _Finding("healthy", (f"{sign}.",))
 
 
 _RULES: tuple[Callable[[_Run], _Finding | None], ...] = (
