@@ -565,8 +565,8 @@ def registry(monkeypatch):
     """Two chapters that hold the toy exercises, and which of them were loaded."""
     chapters = {"ch03": (SPLIT,), "ch05": (PREDICT,)}
     loaded = []
-    monkeypatch.setattr(engine, "_chapters", lambda: sorted(chapters))
-    monkeypatch.setattr(engine, "_load", lambda name: loaded.append(name) or chapters[name])
+    monkeypatch.setattr(engine, "chapters", lambda: sorted(chapters))
+    monkeypatch.setattr(engine, "load_chapter", lambda name: loaded.append(name) or chapters[name])
     return loaded
 
 

@@ -504,7 +504,7 @@ def find_exercise(exercise_id: str) -> Exercise:
         ValueError: there is none (with the nearest ids).
     """
     chapter = f"ch{str(exercise_id).partition('.')[0]}"
-    known = _load(chapter) if chapter in _chapters() else all_exercises()
+    known = load_chapter(chapter) if chapter in chapters() else all_exercises()
     for exercise in known:
         if exercise.id == exercise_id:
             return exercise
@@ -513,7 +513,7 @@ def find_exercise(exercise_id: str) -> Exercise:
 
 def all_exercises() -> tuple[Exercise, ...]:
     """Every exercise of the course, chapter by chapter, in the order of the notebooks."""
-    return tuple(exercise for chapter in _chapters() for exercise in _load(chapter))
+    return tuple(exercise for chapter in chapters() for exercise in load_chapter(chapter))
 
 
 def fill_parameters(module: nn.Module, scale: float = 0.5) -> nn.Module:
@@ -533,13 +533,15 @@ def _itself(value: Any) -> Any:
     return value
 
 
-def _chapters() -> list[str]:
+def chapters() -> list[str]:
+    """The modules of the chapters that have exercises, such as ``"ch03"``."""
     folder = [str(Path(__file__).parent)]
     names = (module.name for module in pkgutil.iter_modules(folder))
     return sorted(name for name in names if re.fullmatch(r"ch\d\d", name))
 
 
-def _load(chapter: str) -> tuple[Exercise, ...]:
+def load_chapter(chapter: str) -> tuple[Exercise, ...]:
+    """The exercises of a chapter's module; importing it moves no global generator."""
     with _global_generators(SEED):  # a chapter may compute what it expects with random weights
         return importlib.import_module(f"course_pkg.checks.{chapter}").EXERCISES
 
@@ -622,7 +624,7 @@ def _observe(
     except OutOfTime as error:
         return _out_of_time(budget, error)
     except BaseException as error:  # a learner may raise anything
-        return _raised(error)
+        return raised_by(error)
     labels = names if len(names) == len(inputs) else [f"{i + 1}" for i in range(len(inputs))]
     changed = (
         name
@@ -643,11 +645,12 @@ def _out_of_time(budget: _Budget, error: BaseException | None = None) -> Raised:
     message = f"still running after {budget.seconds:g} seconds"
     if error is None:
         return Raised("OutOfTime", message, out_of_time=True)
-    stopped = _raised(error)
+    stopped = raised_by(error)
     return dataclasses.replace(stopped, message=message, out_of_time=True)
 
 
-def _raised(error: BaseException) -> Raised:
+def raised_by(error: BaseException) -> Raised:
+    """The error as plain data, with the last line of its traceback that is not a library's."""
     frames = []
     traceback = error.__traceback__
     while traceback is not None:

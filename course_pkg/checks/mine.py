@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from course_pkg.attention import MultiHeadAttention
 from course_pkg.checks import notebooks
-from course_pkg.checks.engine import _raised, all_exercises, evaluate
+from course_pkg.checks.engine import all_exercises, evaluate, raised_by
 from course_pkg.config import GPTConfig
 from course_pkg.data import Batch
 from course_pkg.generation import next_token_probabilities, stream
@@ -323,7 +323,7 @@ def _guarded(exercise_id: str, function: Callable[..., Any]) -> Callable[..., An
 
 
 def _say(exercise_id: str, error: Exception) -> str:
-    raised = _raised(error)
+    raised = raised_by(error)
     text = f"your {exercise_id} raised {raised.type_name}: {raised.message}"
     if raised.line_number is not None:
         text += f" (line {raised.line_number} of its cell: {raised.line})"

@@ -31,11 +31,11 @@ from course_pkg.checks.engine import (
     Exercise,
     Raised,
     Report,
-    _chapters,
-    _load,
-    _raised,
+    chapters,
     evaluate,
     find_exercise,
+    load_chapter,
+    raised_by,
 )
 from course_pkg.checks.limits import OutOfTime, call_within
 
@@ -397,9 +397,9 @@ def _attempt(
         raise
     except OutOfTime as error:
         message = f"still running after {limit:g} seconds"
-        return dataclasses.replace(_raised(error), message=message)
+        return dataclasses.replace(raised_by(error), message=message)
     except BaseException as error:  # a learner's cell may raise anything
-        return _raised(error)
+        return raised_by(error)
     return None
 
 
@@ -623,9 +623,9 @@ def _exercises(notebook: Notebook, only: tuple[str, ...]) -> dict[str, Exercise 
     """
     ids = list(only or notebook.exercise_ids)
     chapter = f"ch{notebook.path.name[:2]}"
-    named = re.match(r"\d\d[_-]", notebook.path.name) is not None and chapter in _chapters()
+    named = re.match(r"\d\d[_-]", notebook.path.name) is not None and chapter in chapters()
     if named and not only:
-        ids = [exercise.id for exercise in _load(chapter)] + ids
+        ids = [exercise.id for exercise in load_chapter(chapter)] + ids
     found: dict[str, Exercise | str] = {}
     for exercise_id in ids:
         try:
