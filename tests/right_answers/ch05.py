@@ -9,7 +9,7 @@ from torch import nn
 
 from course_pkg import GPT, GPTConfig, TransformerBlock
 
-nn.Linear(1, 1, device="meta")  # on its first use PyTorch loads what it needs for this, for seconds
+nn.Embedding(1, 1, device="meta")  # on its first use PyTorch loads what it needs for this, for seconds
 
 
 def embed_with_modules(ids, token_table, position_table):
