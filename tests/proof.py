@@ -32,7 +32,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -203,10 +203,10 @@ def _code(path: Path) -> str:
     return ast.unparse(tree)
 
 
-def _do(task: str, identifier: str, seeds: int) -> tuple[str, str, Result]:
+def _do(task: str, identifier: str, seeds: int) -> Result:
     torch.set_num_threads(1)
     arguments = (seeds,) if task == "false_alarms" else ()
-    return task, identifier, TASKS[task](find_exercise(identifier), *arguments)
+    return TASKS[task](find_exercise(identifier), *arguments)
 
 
 def run(
@@ -228,9 +228,10 @@ def run(
     context = multiprocessing.get_context("spawn")
     start = time.monotonic()
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        futures = [pool.submit(_do, *key.split("/"), seeds) for key in todo]
-        for number, (key, future) in enumerate(zip(todo, futures, strict=True), start=1):
-            state[key] = {"of": wanted[key], "result": future.result()[2]}
+        futures = {pool.submit(_do, *key.split("/"), seeds): key for key in todo}
+        for number, future in enumerate(as_completed(futures), start=1):
+            key = futures[future]
+            state[key] = {"of": wanted[key], "result": future.result()}
             STATE.parent.mkdir(exist_ok=True)
             with atomic_write(STATE) as file:
                 json.dump(state, file)
