@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from course_pkg.checks.limits import OutOfTime, call_within
+from course_pkg.checks import limits
+from course_pkg.checks.limits import OutOfTime, Stopwatch, call_within
 
 
 def forever():
@@ -62,6 +63,19 @@ def test_tracing_is_put_back():
     with pytest.raises(OutOfTime):
         call_within(0.05, stubborn)
     assert sys.gettrace() is before
+
+
+@pytest.mark.parametrize(
+    ("clock", "work", "seconds"),
+    [(10, 10, 10), (10, 1, 10 / 6), (12, 3, 3), (5, 20, 5), (60, 0, 10)],
+)
+def test_a_busy_machine_takes_no_time_from_anybody(monkeypatch, clock, work, seconds):
+    now = [100.0, 7.0]
+    monkeypatch.setattr(limits.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(limits.time, "process_time", lambda: now[1])
+    watch = Stopwatch()
+    now[:] = [100.0 + clock, 7.0 + work]
+    assert watch.seconds() == pytest.approx(seconds)
 
 
 def test_results_and_errors_come_through():

@@ -119,7 +119,6 @@ import random
 import re
 import sys
 import sysconfig
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -130,7 +129,7 @@ import torch
 from torch import nn
 
 from course_pkg.checks.compare import Failed, Opaque, difference, plain, show, show_inputs
-from course_pkg.checks.limits import OutOfTime, call_within
+from course_pkg.checks.limits import OutOfTime, Stopwatch, call_within
 from course_pkg.checks.progress import record_in_notebook
 from course_pkg.checks.render import report_html
 from course_pkg.errors import unknown_name
@@ -598,11 +597,11 @@ class _Budget:
         return self._left <= 0
 
     def spend(self, function: Callable[[], Any]) -> Any:
-        start = time.monotonic()
+        watch = Stopwatch()
         try:
             return call_within(self._left, function)
         finally:
-            self._left -= time.monotonic() - start
+            self._left -= watch.seconds()
 
 
 def _observe(

@@ -4,6 +4,7 @@ import ctypes
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import TypeVar, no_type_check
@@ -18,8 +19,25 @@ class OutOfTime(BaseException):
     """Raised inside code that ran too long; not an ``Exception``, which that code may catch."""
 
 
+class Stopwatch:
+    """Seconds since it was made, of this process's own work.
+
+    On a busy machine the clock runs on while others have the processor. What only waits is counted
+    too, at one second in ``PATIENCE``.
+    """
+
+    PATIENCE = 6.0
+
+    def __init__(self) -> None:
+        self._clock, self._work = time.monotonic(), time.process_time()
+
+    def seconds(self) -> float:
+        clock, work = time.monotonic() - self._clock, time.process_time() - self._work
+        return max(min(clock, work), clock / self.PATIENCE)
+
+
 def call_within(seconds: float, function: Callable[[], T]) -> T:
-    """``function()``, interrupted by ``OutOfTime`` once it has run for ``seconds``.
+    """``function()``, interrupted by ``OutOfTime`` once a ``Stopwatch`` shows ``seconds``.
 
     In the main thread a timer signal interrupts sleeping and waiting too, and a loop that catches
     every exception. In other threads, and on Windows, only Python code that lets the exception
@@ -44,10 +62,11 @@ def _by_signal(seconds: float, function: Callable[[], T]) -> T:
     swallowed = False
     old_tracer = sys.gettrace()
     base = sys._getframe()
+    watch = Stopwatch()
 
     def handle(_: int, frame: FrameType | None) -> None:
         nonlocal swallowed
-        if not active:
+        if not active or watch.seconds() < seconds:
             return
         if swallowed:
             _raise_in_handlers_too(frame, base)
@@ -87,13 +106,14 @@ def _by_thread(seconds: float, function: Callable[[], T]) -> T:
     thread_id = ctypes.c_ulong(threading.get_ident())
     ended = threading.Event()
     lock = threading.Lock()
+    stopwatch = Stopwatch()
 
     def watch() -> None:
         delay = seconds
         while not ended.wait(delay):
             delay = _AGAIN
             with lock:
-                if active:
+                if active and stopwatch.seconds() >= seconds:
                     error = ctypes.py_object(OutOfTime)
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(thread_id, error)
 

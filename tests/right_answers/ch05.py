@@ -9,7 +9,8 @@ from torch import nn
 
 from course_pkg import GPT, GPTConfig, TransformerBlock
 
-nn.Embedding(1, 1, device="meta")  # on its first use PyTorch loads what it needs for this, for seconds
+# On its first use PyTorch loads what it needs for this, which takes seconds.
+nn.Embedding(1, 1, device="meta")
 
 
 def embed_with_modules(ids, token_table, position_table):
