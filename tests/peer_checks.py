@@ -205,7 +205,6 @@ def _snapshot(
     modules = [
         fill_parameters(build(a), scale=0.2).eval() for a in (answer, _reference(identifier))
     ]
-    modules[0].load_state_dict(modules[1].state_dict())
     for x in inputs:
         _close(modules[0](x), modules[1](x), atol=atol, rtol=rtol)
 
@@ -416,7 +415,7 @@ def lfs_multi_head_attention(layer: Any) -> None:
         theirs = MultiHeadAttention(d_in, d_out, 4, 0.0, heads).eval()
         state = {name: value for name, value in theirs.state_dict().items() if name != "mask"}
         ours = layer(d_in, d_out, 4, 0.0, heads).eval()
-        ours.load_state_dict(state)
+        ours.load_state_dict(state, strict=False)  # a buffer of ours may be in it or not
         x = _randn(seed, 2, 4, d_in)
         out = ours(x)
         assert out.shape == (2, 4, d_out)
