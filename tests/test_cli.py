@@ -6,6 +6,7 @@ import os
 import random
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -631,10 +632,13 @@ def test_an_error_in_a_process(tmp_path, arguments, words):
 
 
 def test_the_commands_of_the_readme_run_as_they_stand(tmp_path, monkeypatch):
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    root = Path(__file__).parents[1]
+    readme = (root / "README.md").read_text(encoding="utf-8")
     lines = [line for line in readme.splitlines() if line.startswith("course ")]
-    commands = ["train", "diagnose", "generate", "tokenize", "info"]
-    assert [shlex.split(line)[1] for line in lines] == commands
+    told = {shlex.split(line)[1] for line in lines}
+    assert told == set(course.commands)
+    (tmp_path / "exercises").mkdir()
+    shutil.copy(root / "exercises" / "03_multi_head_attention.ipynb", tmp_path / "exercises")
     monkeypatch.chdir(tmp_path)
     for line in lines:
         _, *arguments = shlex.split(line)
@@ -642,3 +646,4 @@ def test_the_commands_of_the_readme_run_as_they_stand(tmp_path, monkeypatch):
             arguments += ["--max-steps", "2", "--set", "training.eval_batches=1"]
         assert succeed(*arguments).strip()
     assert (tmp_path / "runs/first/model.safetensors").is_file()
+    assert (tmp_path / "exercises/03_multi_head_attention.ipynb").is_file()
