@@ -2358,8 +2358,8 @@ EXERCISES = (
             ),
             Misconception(
                 "A leak taken for health",
-                "A loss of 1.5 on stories that it has never seen is too good for a small model after "
-                "200 steps.",
+                "A loss of 1.5 on stories that it has never seen is too good for a small model "
+                "after 200 steps.",
                 _swapped("B", "C"),
             ),
             Misconception(
