@@ -99,7 +99,8 @@ def test_in_jupyter_a_failure_is_displayed_once_and_raised_in_one_line(jupyter):
         check("03.split_heads", WRONG, hint=True)
     (shown,) = jupyter
     assert "Hint 1 of" in shown._repr_mimebundle_()["text/html"]
-    assert caught.value._render_traceback_() == [evaluate(SPLIT, WRONG).headline]
+    headline = evaluate(SPLIT, WRONG).headline
+    assert str(caught.value) == headline and caught.value._render_traceback_() == [headline]
 
 
 def test_a_hint_is_shown_only_when_asked():

@@ -893,7 +893,8 @@ class Diagnosis:
         paragraphs += [f"<em>{escape(note)}</em>" for note in self.notes]
         paragraphs.append(f"The book: section {self.section}.")
         text = "".join(f"<p>{paragraph}</p>" for paragraph in paragraphs)
-        return f"<div>{text}{self.svg(inline=True) if self.panels else ''}</div>"
+        picture = self.svg(inline=True) if self.panels else ""
+        return f'<div class="course-diagnosis">{text}{picture}</div>'
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(self.text(plot=False))

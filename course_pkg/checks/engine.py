@@ -362,8 +362,7 @@ class CheckFailed(RuntimeError):  # noqa: N818 -- a learner reads the name
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows instead of a traceback through the engine."""
-        lines = str(self).splitlines()
-        return lines[:1] if in_jupyter() else lines  # there `check` has shown the rest
+        return str(self).splitlines()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -400,10 +399,13 @@ def check(exercise_id: str, answer: Any, *, hint: int = False) -> None:
 
         display(shown)
         record_in_notebook(report)
-    elif report.status == "passed":
-        print(shown)
+        said = report.headline  # the rest was just shown
+    else:
+        said = str(shown)
+        if report.status == "passed":
+            print(said)
     if report.status != "passed":
-        raise CheckFailed(str(shown), report)
+        raise CheckFailed(said, report)
 
 
 def evaluate(
