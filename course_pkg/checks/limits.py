@@ -13,6 +13,7 @@ T = TypeVar("T")
 
 # One exception may be swallowed by the very code that it should stop, so it is raised again.
 _AGAIN = 0.1
+PATIENCE = 6.0
 
 
 class OutOfTime(BaseException):
@@ -23,20 +24,19 @@ class Stopwatch:
     """Seconds since it was made, of this process's own work.
 
     On a busy machine the clock runs on while others have the processor. What only waits is counted
-    too, at one second in ``PATIENCE``.
+    too, at one second in ``patience``; with a patience of 1 the clock alone counts.
     """
 
-    PATIENCE = 6.0
-
-    def __init__(self) -> None:
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self._patience = patience
         self._clock, self._work = time.monotonic(), time.process_time()
 
     def seconds(self) -> float:
         clock, work = time.monotonic() - self._clock, time.process_time() - self._work
-        return max(min(clock, work), clock / self.PATIENCE)
+        return max(min(clock, work), clock / self._patience)
 
 
-def call_within(seconds: float, function: Callable[[], T]) -> T:
+def call_within(seconds: float, function: Callable[[], T], patience: float = PATIENCE) -> T:
     """``function()``, interrupted by ``OutOfTime`` once a ``Stopwatch`` shows ``seconds``.
 
     In the main thread a timer signal interrupts sleeping and waiting too, and a loop that catches
@@ -48,8 +48,8 @@ def call_within(seconds: float, function: Callable[[], T]) -> T:
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     if in_main_thread and hasattr(signal, "setitimer"):
-        return _by_signal(seconds, function)
-    return _by_thread(seconds, function)
+        return _by_signal(seconds, function, patience)
+    return _by_thread(seconds, function, patience)
 
 
 # In both, nothing stands between the call and `active = False` where the interpreter would deliver
@@ -57,12 +57,12 @@ def call_within(seconds: float, function: Callable[[], T]) -> T:
 
 
 @no_type_check
-def _by_signal(seconds: float, function: Callable[[], T]) -> T:
+def _by_signal(seconds: float, function: Callable[[], T], patience: float) -> T:
     active = True
     swallowed = False
     old_tracer = sys.gettrace()
     base = sys._getframe()
-    watch = Stopwatch()
+    watch = Stopwatch(patience)
 
     def handle(_: int, frame: FrameType | None) -> None:
         nonlocal swallowed
@@ -101,12 +101,12 @@ def _raise_in_handlers_too(frame: FrameType | None, base: FrameType) -> None:
 
 
 @no_type_check
-def _by_thread(seconds: float, function: Callable[[], T]) -> T:
+def _by_thread(seconds: float, function: Callable[[], T], patience: float) -> T:
     active = True
     thread_id = ctypes.c_ulong(threading.get_ident())
     ended = threading.Event()
     lock = threading.Lock()
-    stopwatch = Stopwatch()
+    stopwatch = Stopwatch(patience)
 
     def watch() -> None:
         delay = seconds

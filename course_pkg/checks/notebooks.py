@@ -37,13 +37,13 @@ from course_pkg.checks.engine import (
     load_chapter,
     raised_by,
 )
-from course_pkg.checks.limits import OutOfTime, call_within
+from course_pkg.checks.limits import PATIENCE, OutOfTime, call_within
 
 SUFFIXES = (".ipynb", ".md")
 CELL_LIMIT = 60.0  # seconds for each cell
 # What does not stop when it should is stopped with its process, after this many seconds more.
 _GRACE = 5.0
-_ANSWER_LIMIT = 3 * TIME_LIMIT + 30.0  # the answer, the reference and the misconceptions
+_ANSWER_LIMIT = 2 * PATIENCE * TIME_LIMIT  # the answer, the reference and the misconceptions
 _START_LIMIT = 120.0  # to import PyTorch on a busy machine
 
 _ID = re.compile(r"\d\d\.[a-z][a-z0-9_]*")
@@ -392,7 +392,7 @@ def _attempt(
     code: types.CodeType, namespace: dict[str, Any], seconds: float, limit: float
 ) -> Raised | None:
     try:
-        call_within(seconds, lambda: exec(code, namespace))
+        call_within(seconds, lambda: exec(code, namespace), patience=1.0)
     except KeyboardInterrupt:
         raise
     except OutOfTime as error:
