@@ -47,7 +47,7 @@ exercises: $(BOOK_READY) ## make exercises/ from solutions/
 	$(PY) -m course_pkg.authoring exercises
 
 proof: $(TEST_READY) ## measure how right the checks are, into book/data/proof.json (long; resumes)
-	$(PY) tests/proof.py --resume
+	$(PY) tests/proof.py --resume --jobs $(JOBS)
 
 lint: $(TEST_READY) ## check style and spelling
 	$(BIN)/ruff check .
