@@ -1,6 +1,6 @@
 """The command line: ``course train``, ``course generate``, ``course tokenize``, ``course info``.
 
-The commands of those who do the exercises are in ``learning``.
+The commands of those who do the exercises are in ``learning``, the instructors' in ``teaching``.
 
 What can go wrong because of what was typed or because of the disk is one line on stderr and exit
 code 2. PyTorch is imported inside the commands, so that ``course --help`` is quick.
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from course_pkg import __version__, files, learning
+from course_pkg import __version__, files, learning, teaching
 from course_pkg.config import PRESETS, GPTConfig, TrainingConfig
 from course_pkg.errors import unknown_name
 from course_pkg.files import atomic_write, packaged_models
@@ -892,6 +892,10 @@ def _num_parameters(config: GPTConfig, non_embedding: bool = False) -> int:
 course.add_command(learning.check)
 course.add_command(learning.doctor)
 course.add_command(learning.progress)
+course.add_command(teaching.grade)
+course.add_command(teaching.release)
+course.add_command(teaching.report)
+course.add_command(teaching.verify)
 
 
 if __name__ == "__main__":

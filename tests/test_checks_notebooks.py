@@ -146,14 +146,14 @@ def test_without_metadata_the_checks_say_where_an_exercise_is(tmp_path):
     ],
 )
 def test_a_magic_is_left_out_and_nothing_else(source, lines):
-    plain, left_out = notebooks._without_magics(source)
+    plain, left_out = notebooks.without_magics(source)
     assert plain.split("\n") == lines
     assert bool(left_out) == (plain != source)
 
 
 def test_what_is_no_python_and_no_magic_stays(tmp_path):
     source = "def f(:\n%matplotlib"
-    assert notebooks._without_magics(source)[0].split("\n")[0] == "def f(:"
+    assert notebooks.without_magics(source)[0].split("\n")[0] == "def f(:"
 
 
 # Running in this process

@@ -120,7 +120,7 @@ import re
 import sys
 import sysconfig
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -414,9 +414,10 @@ def evaluate(
     """Run, judge and diagnose an answer in this process; no global generator is moved."""
     with _global_generators(seed):
         recording = run(exercise, answer, seed=seed, time_limit=time_limit)
-        report = judge(exercise, recording, seed=seed)
+        known = Known(exercise, seed)
+        report = judge(exercise, recording, seed=seed, known=known)
         if report.status == "failed" and report.problem is None:
-            diagnoses = diagnose(exercise, recording, seed=seed)
+            diagnoses = tuple(tell(exercise, m) for m in recognise(recording, known))
             report = dataclasses.replace(report, diagnoses=diagnoses)
         return report
 
@@ -431,36 +432,139 @@ def run(
     generators of ``random``, NumPy and PyTorch are seeded for each call and are afterwards what
     they were.
     """
-    if exercise.answer_is_value:
+    looks = looks_of(exercise, seed)
+    return record(Form.of(exercise), looks, answer, seed=seed, time_limit=time_limit)
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """How an exercise calls an answer: ``wanted`` says it in words.
+
+    ``required`` counts the arguments that are always given. A value may be handed in by itself.
+    """
+
+    wanted: str
+    required: int
+    is_value: bool = False
+    is_class: bool = False
+
+    @classmethod
+    def of(cls, exercise: Exercise) -> "Form":
+        """The form of an exercise's answers, from its reference."""
+        if exercise.answer_is_value:
+            return cls("a value, or a function without parameters that returns it", 0, True)
+        reference = exercise.reference
+        parameters = inspect.signature(reference).parameters.values()
+        required = sum(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in parameters)
+        names = ", ".join(p.name for p in parameters if p.default is p.empty)
+        is_class = inspect.isclass(reference)
+        sort = "class" if is_class else "function"
+        return cls(f"the {sort} {reference.__name__}({names})", required, is_class=is_class)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Look:
+    """One way to look at an answer: ``observe(answer, *inputs)`` for each call's inputs.
+
+    ``names`` are those of the inputs. Several properties may judge one look.
+    """
+
+    observe: Callable[..., Any]
+    names: tuple[str, ...]
+    calls: Sequence[Inputs]
+
+
+def looks_of(exercise: Exercise, seed: int) -> dict[str, Look]:
+    """The look of each property, by its name; properties that look alike share one."""
+    shared: dict[Any, Look] = {}
+    looks = {}
+    for prop in exercise.properties:
+        key = prop.observe, prop.cases
+        if key not in shared:
+            names = tuple(_input_names(exercise, prop))
+            shared[key] = Look(prop.observe, names, _cases(exercise, prop, seed))
+        looks[prop.name] = shared[key]
+    return looks
+
+
+def record(
+    form: Form, looks: Mapping[str, Look], answer: Any, *, seed: int, time_limit: float
+) -> Recording:
+    """``run`` for an answer that is to be looked at in these ways. Needs no exercise."""
+    if form.is_value:
         if answer is None or answer is ...:
             return Recording({}, started=False)
-        run_answer = answer if callable(answer) else functools.partial(_itself, answer)
-    else:
-        run_answer = answer
-    problem = _unusable(exercise, run_answer)
+        answer = answer if callable(answer) else functools.partial(_itself, answer)
+    problem = _unusable(form, answer)
     if problem is not None:
         return Recording({}, problem=problem)
     printed = _Head(_PRINTED_LIMIT)
     budget = _Budget(time_limit)
-    seen: dict[str, tuple[Value | Raised, ...]] = {}
-    same_look: dict[Any, tuple[Value | Raised, ...]] = {}  # several properties may judge one look
-    for prop in exercise.properties:
-        look = prop.observe, prop.cases
-        if look not in same_look:
-            names = _input_names(exercise, prop)
-            calls = _cases(exercise, prop, seed)
+    by_look: dict[int, tuple[Value | Raised, ...]] = {}
+    for look in looks.values():
+        if id(look) not in by_look:
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-                same_look[look] = tuple(
-                    _observe(prop, run_answer, c, names, seed, budget) for c in calls
+                by_look[id(look)] = tuple(
+                    _observe(look, answer, inputs, seed, budget) for inputs in look.calls
                 )
-        seen[prop.name] = same_look[look]
+    seen = {name: by_look[id(look)] for name, look in looks.items()}
+    return recording_of(seen, printed.head())
+
+
+def recording_of(seen: Mapping[str, tuple[Value | Raised, ...]], printed: str) -> Recording:
+    """A recording of what was seen; an answer that is a stub everywhere was not started."""
     everything = [entry for entries in seen.values() for entry in entries]
-    stub = [isinstance(e, Raised) and e.is_stub for e in everything]
-    return Recording(seen, printed.head(), started=not all(stub))
+    stub = [isinstance(entry, Raised) and entry.is_stub for entry in everything]
+    return Recording(seen, printed, started=not all(stub))
 
 
-def judge(exercise: Exercise, recording: Recording, *, seed: int = SEED) -> Report:
+class Known:
+    """What the reference and the misconceptions of one exercise show on one seed.
+
+    Each is computed when it is first asked for. Whoever judges many answers keeps one.
+    """
+
+    def __init__(self, exercise: Exercise, seed: int) -> None:
+        self.exercise, self.seed = exercise, seed
+        self._kept: dict[Any, Any] = {}
+
+    def _once(self, key: Any, compute: Callable[[], Any]) -> Any:
+        if key not in self._kept:
+            self._kept[key] = compute()
+        return self._kept[key]
+
+    def cases(self, prop: Property) -> list[Inputs]:
+        """The inputs of a property. They are handed out as they are: they are not to be changed."""
+        return self._once((prop.name, "cases"), lambda: _cases(self.exercise, prop, self.seed))
+
+    def expected(self, prop: Property, number: int) -> Any:
+        """What the reference shows on one case of a property, as plain data."""
+
+        def compute() -> Any:
+            reference = self.exercise.reference
+            if self.exercise.answer_is_value:
+                reference = functools.partial(_itself, reference)
+            inputs = copy.deepcopy(self.cases(prop)[number])
+            with _global_generators(self.seed), torch.enable_grad():
+                return plain(prop.observe(reference, *inputs))
+
+        return self._once((prop.name, number), compute)
+
+    def shown_by(self, misconception: Misconception, prop: Property) -> Recording:
+        """What a misconception shows of one property."""
+
+        def compute() -> Recording:
+            alone = dataclasses.replace(self.exercise, properties=(prop,))
+            return run(alone, misconception.answer, seed=self.seed)
+
+        return self._once((misconception.name, prop.name), compute)
+
+
+def judge(
+    exercise: Exercise, recording: Recording, *, seed: int = SEED, known: Known | None = None
+) -> Report:
     """Decide from a recording alone which properties hold; ``seed`` is the one it was run with."""
+    known = known or Known(exercise, seed)
 
     def report(status: Literal["passed", "failed", "not started"], **kw: Any) -> Report:
         points = exercise.points if status == "passed" else 0
@@ -471,7 +575,7 @@ def judge(exercise: Exercise, recording: Recording, *, seed: int = SEED) -> Repo
     if recording.problem is not None:
         return report("failed", problem=recording.problem)
     outcomes = [
-        Outcome(prop.name, prop.statement, _judge_property(exercise, prop, recording, seed))
+        Outcome(prop.name, prop.statement, _judge_property(prop, recording, known))
         for prop in exercise.properties
     ]
     if not exercise.answer_is_value:
@@ -481,21 +585,27 @@ def judge(exercise: Exercise, recording: Recording, *, seed: int = SEED) -> Repo
 
 
 def diagnose(exercise: Exercise, recording: Recording, *, seed: int = SEED) -> tuple[str, ...]:
+    """What ``recognise`` finds, each in words."""
+    return tuple(tell(exercise, m) for m in recognise(recording, Known(exercise, seed)))
+
+
+def tell(exercise: Exercise, misconception: Misconception) -> str:
+    """A misconception's name, its diagnosis and the section that clears it up."""
+    section = misconception.section or exercise.section
+    return f"{misconception.name}. {misconception.diagnosis} See section {section}."
+
+
+def recognise(recording: Recording, known: Known) -> list[Misconception]:
     """The misconceptions that show exactly what the recording shows, the likeliest first.
 
     Where there is none, those that show the same wherever the learner's answer and theirs both
     returned: one mistake may be written so that it also fails on an odd input.
     """
-    runs = [(m, _run_while_same(exercise, m, recording, seed)) for m in exercise.misconceptions]
+    exercise = known.exercise
+    runs = [(m, _run_while_same(m, recording, known)) for m in exercise.misconceptions]
     theirs = [(m, seen) for m, seen in runs if seen is not None]
     same = [m for m, seen in theirs if _same_seen(exercise, recording, seen)]
-    if not same:
-        same = [
-            m for m, seen in theirs if _same_where_both_returned(exercise, recording, seen, seed)
-        ]
-    return tuple(
-        f"{m.name}. {m.diagnosis} See section {m.section or exercise.section}." for m in same
-    )
+    return same or [m for m, seen in theirs if _same_where_both_returned(recording, seen, known)]
 
 
 def find_exercise(exercise_id: str) -> Exercise:
@@ -548,8 +658,13 @@ def load_chapter(chapter: str) -> tuple[Exercise, ...]:
 
 
 def _cases(exercise: Exercise, prop: Property, seed: int) -> list[Inputs]:
+    return draw(prop.cases or exercise.cases, seed)
+
+
+def draw(cases: Callable[[torch.Generator], list[Inputs]], seed: int) -> list[Inputs]:
+    """The inputs that ``cases`` makes from a seed."""
     with _global_generators(seed):
-        return (prop.cases or exercise.cases)(torch.Generator().manual_seed(seed))
+        return cases(torch.Generator().manual_seed(seed))
 
 
 def _input_names(exercise: Exercise, prop: Property) -> list[str]:
@@ -560,30 +675,22 @@ def _input_names(exercise: Exercise, prop: Property) -> list[str]:
     return list(inspect.signature(prop.observe).parameters)[1:]
 
 
-def _unusable(exercise: Exercise, answer: Any) -> str | None:
+def _unusable(form: Form, answer: Any) -> str | None:
     """Why the answer cannot be called as the exercise calls it, in one line."""
-    reference = _itself if exercise.answer_is_value else exercise.reference
-    if exercise.answer_is_value:
-        expected, wanted = "", "a value, or a function without parameters that returns it"
-        required = 0
-    else:
-        parameters = inspect.signature(reference).parameters.values()
-        required = sum(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in parameters)
-        expected = ", ".join(p.name for p in parameters if p.default is p.empty)
-        sort = "class" if inspect.isclass(reference) else "function"
-        wanted = f"the {sort} {reference.__name__}({expected})"
-        if not callable(answer) or (inspect.isclass(reference) and isinstance(answer, nn.Module)):
-            return f"expected {wanted}, got {show(plain(answer))}."
+    if not form.is_value and (
+        not callable(answer) or (form.is_class and isinstance(answer, nn.Module))
+    ):
+        return f"expected {form.wanted}, got {show(plain(answer))}."
     try:
         signature = inspect.signature(answer)
     except Exception:  # some built-in functions do not tell, and a learner's object may do anything
         return None
     try:
-        signature.bind(*[None] * required)
+        signature.bind(*[None] * form.required)
     except TypeError:
         name = getattr(answer, "__name__", type(answer).__name__)
         theirs = ", ".join(str(p).partition(":")[0] for p in signature.parameters.values())
-        return f"expected {wanted}, but yours takes {name}({theirs})."
+        return f"expected {form.wanted}, but yours takes {name}({theirs})."
     return None
 
 
@@ -606,27 +713,21 @@ class _Budget:
             self._left -= watch.seconds()
 
 
-def _observe(
-    prop: Property,
-    answer: Any,
-    inputs: Inputs,
-    names: list[str],
-    seed: int,
-    budget: _Budget,
-) -> Value | Raised:
+def _observe(look: Look, answer: Any, inputs: Inputs, seed: int, budget: _Budget) -> Value | Raised:
     if budget.is_spent:
         return _out_of_time(budget)
     before = plain(inputs)
     try:
         with _global_generators(seed), torch.enable_grad():
-            data = budget.spend(lambda: plain(prop.observe(answer, *inputs)))
+            data = budget.spend(lambda: plain(look.observe(answer, *inputs)))
     except KeyboardInterrupt:
         raise
     except OutOfTime as error:
         return _out_of_time(budget, error)
     except BaseException as error:  # a learner may raise anything
         return raised_by(error)
-    labels = names if len(names) == len(inputs) else [f"{i + 1}" for i in range(len(inputs))]
+    named = len(look.names) == len(inputs)
+    labels = look.names if named else [f"{i + 1}" for i in range(len(inputs))]
     changed = (
         name
         for name, old, new in zip(labels, before, inputs, strict=True)
@@ -685,16 +786,12 @@ def _is_library(path: str) -> bool:
     return str(Path(path).resolve()).startswith(_library_folders())
 
 
-def _judge_property(
-    exercise: Exercise, prop: Property, recording: Recording, seed: int
-) -> str | None:
+def _judge_property(prop: Property, recording: Recording, known: Known) -> str | None:
     """What was seen where the property does not hold; ``None`` where it holds."""
+    exercise = known.exercise
     names = _input_names(exercise, prop)
     entries = recording.seen[prop.name]
-    reference = exercise.reference
-    if exercise.answer_is_value:
-        reference = functools.partial(_itself, reference)
-    for entry, inputs in zip(entries, _cases(exercise, prop, seed), strict=True):
+    for number, (entry, inputs) in enumerate(zip(entries, known.cases(prop), strict=True)):
         where = f" on {show_inputs(names, inputs)}" if inputs else ""
         if isinstance(entry, Raised):
             return _say_raised(entry, where)
@@ -703,7 +800,7 @@ def _judge_property(
                 prop.judge(entry.data, *inputs)
             else:
                 axes = _axes(exercise, inputs)
-                _compare_with_reference(prop, reference, entry.data, inputs, seed, axes)
+                _compare(prop, entry.data, known.expected(prop, number), axes)
         except Failed as failure:
             return f"{failure}{where}"
         except Exception:  # the data is not of the kind or shape that the property reads
@@ -720,16 +817,7 @@ def _axes(exercise: Exercise, inputs: Inputs) -> Mapping[str, int] | None:
         return None
 
 
-def _compare_with_reference(
-    prop: Property,
-    reference: Any,
-    data: Any,
-    inputs: Inputs,
-    seed: int,
-    axes: Mapping[str, int] | None,
-) -> None:
-    with _global_generators(seed), torch.enable_grad():
-        expected = plain(prop.observe(reference, *copy.deepcopy(inputs)))
+def _compare(prop: Property, data: Any, expected: Any, axes: Mapping[str, int] | None) -> None:
     if data is None and expected is not None:
         raise Failed("got None: is a return missing?")
     found = difference(data, expected, tolerance=prop.tolerance, axes=axes)
@@ -762,14 +850,11 @@ def _inputs_untouched(recording: Recording) -> Outcome:
     return Outcome("inputs", statement, message)
 
 
-def _run_while_same(
-    exercise: Exercise, misconception: Misconception, one: Recording, seed: int
-) -> Recording | None:
+def _run_while_same(misconception: Misconception, one: Recording, known: Known) -> Recording | None:
     """The misconception's recording, or ``None`` as soon as it returns something else."""
     seen: dict[str, tuple[Value | Raised, ...]] = {}
-    for prop in exercise.properties:
-        alone = dataclasses.replace(exercise, properties=(prop,))
-        part = run(alone, misconception.answer, seed=seed)
+    for prop in known.exercise.properties:
+        part = known.shown_by(misconception, prop)
         if part.problem is not None:
             return None
         seen[prop.name] = part.seen[prop.name]
@@ -791,20 +876,18 @@ def _same_seen(exercise: Exercise, one: Recording, other: Recording) -> bool:
     )
 
 
-def _same_where_both_returned(
-    exercise: Exercise, one: Recording, other: Recording, seed: int
-) -> bool:
+def _same_where_both_returned(one: Recording, other: Recording, known: Known) -> bool:
     """Equal where both returned, with at least one failing property to tell it by."""
     if other.problem is not None or not other.started:
         return False
     telling = False
-    for prop in exercise.properties:
+    for prop in known.exercise.properties:
         pairs = list(zip(one.seen[prop.name], other.seen[prop.name], strict=True))
         returned = [(a, b) for a, b in pairs if isinstance(a, Value) and isinstance(b, Value)]
         if not all(_same_entry(a, b, prop.tolerance) for a, b in returned):
             return False
         if len(returned) == len(pairs):
-            telling |= _judge_property(exercise, prop, one, seed) is not None
+            telling |= _judge_property(prop, one, known) is not None
     return telling
 
 

@@ -199,7 +199,7 @@ def _id(value: object) -> str | None:
 def _checked(source: str) -> list[str]:
     """The ids that a cell checks."""
     try:
-        tree = _parse(_without_magics(source)[0])
+        tree = parse(without_magics(source)[0])
     except _NO_PYTHON:
         return []
     return [exercise_id for node in ast.walk(tree) if (exercise_id := _check_id(node))]
@@ -214,7 +214,7 @@ def _check_id(node: ast.AST) -> str | None:
     return None
 
 
-def _parse(source: str) -> ast.Module:
+def parse(source: str) -> ast.Module:
     with _quiet():
         return ast.parse(source)
 
@@ -227,7 +227,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _without_magics(source: str) -> tuple[str, list[str]]:
+def without_magics(source: str) -> tuple[str, list[str]]:
     """The source as plain Python with the same lines, and the magics that were left out.
 
     A line is taken for a magic only where Python cannot read it: ``%`` may also begin the second
@@ -237,14 +237,14 @@ def _without_magics(source: str) -> tuple[str, list[str]]:
         magic, _, body = source.lstrip().partition("\n")
         if magic.split()[0] not in _RUN_BY:
             return "", [magic]
-        plain, inner = _without_magics(body)
+        plain, inner = without_magics(body)
         skipped = source[: len(source) - len(body)].count("\n")
         return "\n" * skipped + plain, [magic, *inner]
     lines = source.split("\n")
     left_out = []
     for _ in lines:
         try:
-            _parse("\n".join(lines))
+            parse("\n".join(lines))
         except SyntaxError as error:
             number = (error.lineno or 1) - 1
             line = lines[number] if number < len(lines) else ""
@@ -344,7 +344,7 @@ def _run_cell(
     # The engine, and any traceback, can then show the learner's own line.
     linecache.cache[file] = (0, None, cell.source.splitlines(keepends=True), file)
     try:
-        source, left_out = _without_magics(cell.source)
+        source, left_out = without_magics(cell.source)
         if left_out:
             magics[cell.number] = left_out
         with _quiet():
@@ -354,7 +354,7 @@ def _run_cell(
                     isinstance(statement, ast.Import | ast.ImportFrom),
                     checks,
                 )
-                for statement, checks in _ChecksTaken().visit(_parse(source))
+                for statement, checks in _ChecksTaken().visit(parse(source))
             ]
     except _NO_PYTHON as problem:
         line = (getattr(problem, "text", None) or "").strip()
