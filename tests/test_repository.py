@@ -31,11 +31,12 @@ FLOORS = {
     "generation": 5,
     "weights": 5,
     "checks": 6,
-    "grading": 6,
     "authoring": 6,
     "doctor": 6,
+    "grading": 7,
     "learning": 7,
-    "cli": 8,
+    "teaching": 8,
+    "cli": 9,
 }
 # `GPT.from_pretrained` is where people look for it, so gpt calls up, inside that one method.
 UPWARD = {("gpt", "weights")}

@@ -192,6 +192,9 @@ def _run_cell(order: dict[str, Any]) -> tuple[dict[str, Any], list[str], tuple[A
             told = engine.raised_by(error)
             message = f"still running after {order['cell_limit']:g} seconds"
             return *_raised(told)[:1], message, *_raised(told)[2:5], True
+        except SyntaxError as error:  # its own line is not where it was raised
+            line = (error.text or "").strip()[:200]
+            return "SyntaxError", str(error.msg), error.lineno, line, False, False
         except BaseException as error:  # a cell may raise anything
             return _raised(engine.raised_by(error))
         return None

@@ -217,9 +217,11 @@ def _bubblewrap(kind: Kind, *, control: int | None) -> list[str]:
     command = ["bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
     command += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv"]
     if not kind.uids:
-        command += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
+        # As 0, bubblewrap makes a single user namespace, whose processes' numbers are then ours.
+        number = "0" if kind.warm else "65534"
+        command += ["--unshare-user", "--uid", number, "--gid", number]
     if not kind.warm:
-        command += ["--disable-userns"] if not kind.uids else []
+        command += ["--disable-userns"]
     command += ["--cap-drop", "ALL"]
     if kind.warm:
         # To make namespaces for each order. None of it is left to the student's code.
@@ -244,12 +246,13 @@ def _bubblewrap(kind: Kind, *, control: int | None) -> list[str]:
         command += ["--ro-bind", here, there]
     for folder in _hidden():
         command += ["--tmpfs", folder, "--remount-ro", folder]
-    command += ["--proc", "/proc", "--dev", "/dev"]
-    for folder in ("/tmp", "/home"):
+    command += ["--proc", "/proc"] if kind.warm else []  # an order itself never sees it
+    command += ["--dev", "/dev"]
+    for folder in ("/tmp", "/home", "/dev/shm"):
         command += ["--size", str(_FILES), "--tmpfs", folder]
     if not kind.warm:
         command += ["--dir", "/home/student", "--chdir", "/home/student"]
-    command += ["--remount-ro", "/"]
+    command += ["--remount-ro", "/", "--remount-ro", "/dev"]
     for name, value in _environment().items():
         command += ["--setenv", name, value]
     return [*command, "--", f"{_PYTHON}/bin/python3", *_guest(control)]

@@ -71,7 +71,7 @@ class Slicer:
     def add_expression(self, module: str, target: str, expression: str) -> None:
         """Add ``target = expression`` to a module, with what the expression needs."""
         self._lines.setdefault(module, []).append(f"{target} = {expression}")
-        self._needs(module, ast.parse(expression))
+        self._needs(module, _Cut.of(ast.parse(expression)))
 
     def add_line(self, module: str, line: str) -> None:
         """Add a line to a module, which may import names that were added."""
@@ -91,11 +91,11 @@ class Slicer:
                 return  # `from course_pkg import attention`: its attributes are followed instead
             self.add(*home_of(origin, alias.name))
         elif not isinstance(statement, ast.Import):
-            self._needs(module, self._trimmed(module, statement))
+            self._needs(module, self._cut(module, name))
 
-    def _needs(self, module: str, node: ast.AST) -> None:
+    def _needs(self, module: str, cut: "_Cut") -> None:
         definitions = _definitions(module)
-        for name in sorted(globals_of(node)):
+        for name in cut.needs:
             if name not in definitions:
                 if name in _BUILTINS:
                     continue
@@ -106,11 +106,12 @@ class Slicer:
                 alias = next(a for a in statement.names if (a.asname or a.name) == name)
                 whole = f"{statement.module}.{alias.name}"
                 if whole.startswith(PACKAGE) and _is_module(whole):
-                    for attribute in _attributes_of(node, name):
+                    for attribute in _attributes_of(cut.node, name):
                         self.add(*home_of(whole, attribute))
 
-    def _trimmed(self, module: str, statement: ast.stmt) -> ast.stmt:
-        return _trimmed(module, statement, self._withheld)
+    def _cut(self, module: str, name: str) -> "_Cut":
+        inside = f"{module}.{name}."
+        return _cut_out(module, name, frozenset(w for w in self._withheld if w.startswith(inside)))
 
     @property
     def names(self) -> list[Name]:
@@ -148,7 +149,7 @@ class Slicer:
                 parts.append(ast.unparse(_only(statement, name)))
             elif id(statement) not in done:
                 done.add(id(statement))
-                parts.append(ast.unparse(self._trimmed(module, statement)))
+                parts.append(self._cut(module, name).text)
         return "\n".join([*parts, *self._lines.get(module, [])]) + "\n"
 
 
@@ -161,6 +162,7 @@ def module_tree(module: str) -> ast.Module:
     return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
 
 
+@functools.cache
 def _is_module(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
@@ -276,6 +278,20 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
     return body
 
 
-def _trimmed(module: str, statement: ast.stmt, withheld: frozenset[str]) -> ast.stmt:
-    trimmed = _Trimmer(module, withheld).visit(copy.deepcopy(statement))
-    return ast.fix_missing_locations(trimmed)
+@dataclasses.dataclass(frozen=True)
+class _Cut:
+    """A piece of code that goes along: its tree, its text, and the names it looks up outside."""
+
+    node: ast.AST
+    text: str
+    needs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, node: ast.AST) -> "_Cut":
+        return cls(node, ast.unparse(node), tuple(sorted(globals_of(node))))
+
+
+@functools.cache
+def _cut_out(module: str, name: str, withheld: frozenset[str]) -> _Cut:
+    statement = copy.deepcopy(_definitions(module)[name])
+    return _Cut.of(ast.fix_missing_locations(_Trimmer(module, withheld).visit(statement)))
