@@ -95,9 +95,8 @@ def verify(solutions: Path, chapters: tuple[int, ...], jobs: int, seed: int | No
     click.echo(_described(kind))
     found: list[Any] = []
     with _bar("exercises") as update, _broken_in_words():
-        total = len(grader.exercises_of(chapters))
 
-        def show(verified: Any) -> None:
+        def show(verified: Any, total: int) -> None:
             found.append(verified)
             update(len(found), total, verified.exercise_id)
 

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import sandboxes
 import torch
 from click.testing import CliRunner
 
@@ -639,11 +640,20 @@ def test_the_commands_of_the_readme_run_as_they_stand(tmp_path, monkeypatch):
     assert told == set(course.commands)
     (tmp_path / "exercises").mkdir()
     shutil.copy(root / "exercises" / "03_multi_head_attention.ipynb", tmp_path / "exercises")
+    for folder in ("book", "solutions", "submissions/ada"):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copy(root / "solutions" / "03_multi_head_attention.md", tmp_path / "solutions")
+    shutil.copy(root / "solutions" / "03_multi_head_attention.ipynb", tmp_path / "submissions/ada")
     monkeypatch.chdir(tmp_path)
     for line in lines:
         _, *arguments = shlex.split(line)
+        if arguments[0] in ("verify", "grade", "report") and isinstance(sandboxes.found(), str):
+            continue
         if arguments[0] == "train":  # as it stands, but for two steps of it
             arguments += ["--max-steps", "2", "--set", "training.eval_batches=1"]
         assert succeed(*arguments).strip()
     assert (tmp_path / "runs/first/model.safetensors").is_file()
     assert (tmp_path / "exercises/03_multi_head_attention.ipynb").is_file()
+    assert (tmp_path / "handout/03_multi_head_attention.ipynb").is_file()
+    if not isinstance(sandboxes.found(), str):
+        assert '"ada"' in (tmp_path / "grades/grades.csv").read_text("utf-8")

@@ -32,6 +32,7 @@ RIGHT = (
 def box():
     limits = Examiner([], {}, SEED, time_limit=3.0, cell_limit=3.0).limits
     with Sandbox(sandboxes.kind(), limits) as made:
+        made.start()  # by this thread: it ends with the one that started it
         yield made
 
 
@@ -283,7 +284,7 @@ def test_a_reply_that_is_none_earns_nothing(examiner, box, change, pages):
 
 def test_what_takes_too_long_to_judge_is_given_up(examiner, box, monkeypatch):
     monkeypatch.setattr(grader, "_JUDGE_LIMIT", 0.2)
-    monkeypatch.setattr(engine, "judge", lambda *a, **k: list(itertools.count()))
+    monkeypatch.setattr(engine, "judge", lambda *a, **k: [None for _ in itertools.count()])
     result = examiner.examine(SPLIT, RIGHT, (), lambda order: grader.run_surely(box, order))
     assert result.points == 0
     assert "too much to judge" in (result.problem or "")
@@ -304,17 +305,27 @@ def _facts(run):
 @pytest.fixture(scope="module")
 def a_class(tmp_path_factory):
     folder = tmp_path_factory.mktemp("class")
-    truth = class_of.make(folder, 3, chapters=(2, 3), seed=4)
+    truth = class_of.make(folder, 2, chapters=(3, 5), seed=4)
     return folder, truth
 
 
 @pytest.fixture(scope="module")
-def graded(a_class, tmp_path_factory):
+def grade(box):
+    """``grader.grade`` in one sandbox that stays warm from test to test."""
+
+    def run(*args, **kwargs):
+        runner = lambda order: grader.run_surely(box, order)  # noqa: E731
+        given = {"solutions": SOLUTIONS, "kind": box.kind, "runners": [runner]} | kwargs
+        limits = {"time_limit": 3.0, "cell_limit": 3.0}
+        return grader.grade(*args, **limits, **given)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def graded(a_class, grade, tmp_path_factory):
     out = tmp_path_factory.mktemp("grades")
-    run = grader.grade(
-        a_class[0], out, solutions=SOLUTIONS, jobs=2, seed=SEED, kind=sandboxes.kind()
-    )
-    return run, out
+    return grade(a_class[0], out, seed=SEED), out
 
 
 def test_everybody_gets_what_they_earn(graded, a_class):
@@ -333,10 +344,8 @@ def test_everybody_gets_what_they_earn(graded, a_class):
     assert got == expected
 
 
-def test_the_number_of_jobs_changes_nothing(graded, a_class, tmp_path):
-    run = grader.grade(
-        a_class[0], tmp_path, solutions=SOLUTIONS, jobs=1, seed=SEED, kind=sandboxes.kind()
-    )
+def test_the_number_of_jobs_changes_nothing(graded, grade, a_class, tmp_path):
+    run = grade(a_class[0], tmp_path, seed=SEED, jobs=2, runners=())
     assert _facts(run) == _facts(graded[0])
 
 
@@ -345,11 +354,9 @@ def test_the_facts_survive_json(graded):
     assert Run.from_dict(json.loads(json.dumps(run.to_dict()))) == run
 
 
-def test_a_student_and_a_chapter_alone(graded, a_class, tmp_path):
+def test_a_student_and_a_chapter_alone(grade, graded, a_class, tmp_path):
     student = sorted(a_class[1])[1]
-    run = grader.grade(
-        a_class[0], tmp_path, solutions=SOLUTIONS, seed=SEED, kind=sandboxes.kind(),
-        students=[student], chapters=[3],
+    run = grade(a_class[0], tmp_path, seed=SEED, students=[student], chapters=[3],
     )  # fmt: skip
     facts = _facts(run)
     assert {s for s, _ in facts} == {student}
@@ -361,8 +368,8 @@ class StopHere(Exception):  # noqa: N818 -- it is no error
     pass
 
 
-@pytest.mark.parametrize("after", [0, 1, 7, 25])
-def test_an_interrupted_run_goes_on_and_ends_the_same(graded, a_class, tmp_path, after):
+@pytest.mark.parametrize("after", [0, 7])
+def test_an_interrupted_run_goes_on_and_ends_the_same(grade, graded, a_class, tmp_path, after):
     seen = []
 
     def stop(progress: Progress):
@@ -371,44 +378,35 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(graded, a_class, tmp_path,
             raise StopHere
 
     with pytest.raises(StopHere):
-        grader.grade(
-            a_class[0], tmp_path, solutions=SOLUTIONS, seed=SEED, kind=sandboxes.kind(),
-            on_progress=stop,
+        grade(a_class[0], tmp_path, seed=SEED, on_progress=stop,
         )  # fmt: skip
     with pytest.raises(ValueError, match="was interrupted: --resume"):
-        grader.grade(a_class[0], tmp_path, solutions=SOLUTIONS, kind=sandboxes.kind())
+        grade(a_class[0], tmp_path)
     again = []
-    run = grader.grade(
-        a_class[0], tmp_path, solutions=SOLUTIONS, kind=sandboxes.kind(), resume=True,
-        on_progress=again.append,
+    run = grade(a_class[0], tmp_path, resume=True, on_progress=again.append,
     )  # fmt: skip
     assert again[0].exercises >= after  # what was done is not done again
     assert run.seed == SEED
     assert _facts(run) == _facts(graded[0])
 
 
-def test_a_run_with_other_inputs_is_not_gone_on_with(a_class, graded):
+def test_a_run_with_other_inputs_is_not_gone_on_with(grade, a_class, graded):
     _, out = graded
     with pytest.raises(ValueError, match="another run: seed differs"):
-        grader.grade(
-            a_class[0], out, solutions=SOLUTIONS, kind=sandboxes.kind(), seed=1, resume=True
-        )
+        grade(a_class[0], out, seed=1, resume=True)
 
 
-def test_what_was_handed_in_anew_is_graded_anew(tmp_path):
+def test_what_was_handed_in_anew_is_graded_anew(grade, tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     (folder / "ada").mkdir(parents=True)
     for source, points in (("def split_heads(x, num_heads): return x", 0), (RIGHT, 2)):
         path = folder / "ada" / "03_multi_head_attention.ipynb"
         path.write_text(json.dumps(class_of.notebook_of(3, {SPLIT: source})))
-        run = grader.grade(
-            folder, out, solutions=SOLUTIONS, seed=SEED, kind=sandboxes.kind(),
-            resume=points == 2,
-        )  # fmt: skip
+        run = grade(folder, out, seed=SEED, resume=points == 2)
         assert run.students[0].exercises[SPLIT].points == points
 
 
-def test_two_graders_on_one_folder(a_class, tmp_path):
+def test_two_graders_on_one_folder(grade, a_class, tmp_path):
     entered, leave = threading.Event(), threading.Event()
 
     def hold(progress):
@@ -416,9 +414,7 @@ def test_two_graders_on_one_folder(a_class, tmp_path):
         leave.wait(60)
 
     def first():
-        grader.grade(
-            a_class[0], tmp_path, solutions=SOLUTIONS, seed=SEED, kind=sandboxes.kind(),
-            chapters=[2], on_progress=hold,
+        grade(a_class[0], tmp_path, seed=SEED, chapters=[5], on_progress=hold,
         )  # fmt: skip
 
     thread = threading.Thread(target=first)
@@ -426,13 +422,13 @@ def test_two_graders_on_one_folder(a_class, tmp_path):
     try:
         assert entered.wait(60)
         with pytest.raises(ValueError, match="another grader works in this folder"):
-            grader.grade(a_class[0], tmp_path, solutions=SOLUTIONS, kind=sandboxes.kind())
+            grade(a_class[0], tmp_path)
     finally:
         leave.set()
         thread.join()
 
 
-def test_missing_and_refused_files_are_told(tmp_path):
+def test_missing_and_refused_files_are_told(grade, tmp_path):
     folder = tmp_path / "in"
     for student in ("ada", "eve"):
         (folder / student).mkdir(parents=True)
@@ -440,9 +436,7 @@ def test_missing_and_refused_files_are_told(tmp_path):
     (folder / "ada" / "03_multi_head_attention.ipynb").write_text(json.dumps(source))
     (folder / "ada" / "02_causal_attention.ipynb").write_text("{ not a notebook")
     (folder / "eve" / "03_multi_head_attention.ipynb").symlink_to("/etc/passwd")
-    run = grader.grade(
-        folder, tmp_path / "out", solutions=SOLUTIONS, seed=SEED, kind=sandboxes.kind()
-    )
+    run = grade(folder, tmp_path / "out", seed=SEED)
     ada, eve = run.students
     assert ada.exercises[SPLIT].points == 2
     assert ada.exercises["02.softmax"].status == "refused"
@@ -450,23 +444,20 @@ def test_missing_and_refused_files_are_told(tmp_path):
     assert eve.exercises["02.softmax"].status == "missing"
 
 
-def test_a_sandbox_that_breaks_stops_the_run_and_costs_nobody(a_class, graded, tmp_path):
+def test_a_sandbox_that_breaks_stops_the_run_and_costs_nobody(
+    box, grade, a_class, graded, tmp_path
+):
     """Grades are never zero because the machine was at fault."""
     calls = itertools.count()
-    limits = Examiner([], {}, SEED).limits
-    with Sandbox(sandboxes.kind(), limits) as box:
 
-        def run(order):
-            if next(calls) == 9:
-                raise Broken("the disk is gone")
-            return box.run(order)
+    def run(order):
+        if next(calls) == 9:
+            raise Broken("the disk is gone")
+        return box.run(order)
 
-        with pytest.raises(Broken, match="the disk is gone"):
-            grader.grade(
-                a_class[0], tmp_path, solutions=SOLUTIONS, seed=SEED, kind=box.kind,
-                runners=[run],
-            )  # fmt: skip
-    run = grader.grade(a_class[0], tmp_path, solutions=SOLUTIONS, kind=box.kind, resume=True)
+    with pytest.raises(Broken, match="the disk is gone"):
+        grade(a_class[0], tmp_path, seed=SEED, runners=[run])
+    run = grade(a_class[0], tmp_path, resume=True)
     assert _facts(run) == _facts(graded[0])
 
 
@@ -554,19 +545,17 @@ def test_arguments_that_do_not_fit(tmp_path, a_class):
 # More than one machine
 
 
-def test_a_cluster_gives_the_same_grades(graded, a_class, tmp_path):
+def test_a_cluster_gives_the_same_grades(grade, graded, a_class, tmp_path):
     distributed = pytest.importorskip("distributed")
     sandboxes.kind()
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None
     ) as local:
-        limits = Examiner([], {}, SEED).limits
+        limits = Examiner([], {}, SEED, time_limit=3.0, cell_limit=3.0).limits
         with cluster.connect(local.scheduler_address, limits) as (kind, runners):
             assert kind == sandboxes.kind()
             assert len(runners) == 2
-            run = grader.grade(
-                a_class[0], tmp_path, solutions=SOLUTIONS, seed=SEED, kind=kind, runners=runners
-            )
+            run = grade(a_class[0], tmp_path, seed=SEED, kind=kind, runners=runners)
     assert _facts(run) == _facts(graded[0])
 
 

@@ -582,8 +582,10 @@ def test_nbgraders_id_counts_and_ours_before_it(tmp_path):
         cell("a = 1", nbgrader={"grade_id": "03.shapes", "points": 99, "locked": False}),
         cell("b = 1", "03.split_heads", nbgrader={"grade_id": "03.cost"}),
         cell("c = 1", nbgrader={"grade_id": "something"}),
+        cell("d = 1", nbgrader={"grade_id": "03-merge_heads"}),  # as nbgrader wants ids to be
     )
     assert {i: a.source for i, a in submission.answers.items()} == {
+        "03.merge_heads": "d = 1",
         "03.shapes": "a = 1",
         "03.split_heads": "b = 1",
     }

@@ -366,7 +366,7 @@ class CheckFailed(RuntimeError):  # noqa: N818 -- a learner reads the name
 
 
 @dataclasses.dataclass(frozen=True)
-class _Shown:
+class Shown:
     """A report with its hints, as Jupyter may show it."""
 
     report: Report
@@ -393,7 +393,7 @@ def check(exercise_id: str, answer: Any, *, hint: int = False) -> None:
     """
     exercise = find_exercise(exercise_id)
     report = evaluate(exercise, answer)
-    shown = _Shown(report, _hints(exercise, report, int(hint)))
+    shown = Shown(report, hints_of(exercise, report, int(hint)))
     if in_jupyter():
         from IPython.display import display
 
@@ -901,7 +901,8 @@ def _same_entry(a: Value | Raised, b: Value | Raised, tolerance: float | None) -
     return False
 
 
-def _hints(exercise: Exercise, report: Report, wanted: int) -> list[str]:
+def hints_of(exercise: Exercise, report: Report, wanted: int) -> list[str]:
+    """The hints that a learner asked for, and how to ask for the next."""
     if report.status == "passed" or not exercise.hints:
         return []
     total = len(exercise.hints)

@@ -674,19 +674,21 @@ def verify(
     jobs: int = 2,
     kind: Kind | None = None,
     seed: int | None = None,
-    on_result: Callable[[Verified], None] | None = None,
+    on_result: Callable[[Verified, int], None] | None = None,
 ) -> list[Verified]:
-    """Run each solution and each stub in the sandbox that students' answers get.
+    """Run each solution and each stub of a folder in the sandbox that students' answers get.
+
+    ``on_result`` is called with each exercise's and the number of exercises.
 
     Raises:
-        ValueError: there is no sandbox, or a page breaks a rule of its format.
+        ValueError: there is no sandbox, no page of these chapters, or one breaks a rule of its
+            format.
         Broken: the sandbox ceased to work.
     """
-    exercises = exercises_of(chapters)
     pages = orders.pages(solutions)
-    lacking = [exercise.id for exercise in exercises if exercise.id not in pages]
-    if lacking:
-        raise ValueError(f"{solutions} has no page for {lacking[0]}.")
+    exercises = [e for e in exercises_of(chapters) if e.id in pages]
+    if not exercises:
+        raise ValueError(f"{solutions} has no page for chapter {', '.join(map(str, chapters))}.")
     kind = kind or sandbox.find()
     seed = secrets.randbelow(2**31) if seed is None else seed
     examiner = Examiner(exercises, pages, seed)
@@ -704,7 +706,7 @@ def verify(
         if both[0] is not None and both[1] is not None:
             found[task.exercise_id] = Verified(task.exercise_id, both[0], both[1])
             if on_result is not None:
-                on_result(found[task.exercise_id])
+                on_result(found[task.exercise_id], len(exercises))
 
     _work(examiner, tasks, kind, jobs, (), keep)
     return [found[exercise.id] for exercise in exercises]

@@ -22,6 +22,9 @@ from course_pkg.grading.slices import PACKAGE, Slicer, home_of, module_tree
 FOLDER = "/opt/course"  # where the sandbox has the files that come with the package
 CELL_LIMIT = 60.0  # seconds for the cell; an exploration trains or measures there
 _MAX_TEXT = 4000  # characters of a message
+_MAX_LINE = 10**6  # of a cell
+_REPLY = {"oddities", "error", "seen", "printed"}  # what each has
+_OF_ANSWER = {"defined", "problem", "started"}  # what one of an answer has besides
 
 # The exercise's own piece is not lent, nor any that holds it. A method is lent without its body.
 WITHHELD: Mapping[str, tuple[str, ...]] = {
@@ -30,6 +33,9 @@ WITHHELD: Mapping[str, tuple[str, ...]] = {
     "01.encode_by_rank": ("tokenizer.BPETokenizer",),
     "01.split_on_special": ("tokenizer.BPETokenizer",),
     "01.decode_bytes": ("tokenizer.BPETokenizer",),
+    "03.split_heads": ("attention.MultiHeadAttention",),
+    "03.merge_heads": ("attention.MultiHeadAttention",),
+    "03.one_projection": ("attention.MultiHeadAttention",),
     "03.multi_head_attention": ("attention.MultiHeadAttention",),
     "04.layer_norm": ("transformer.LayerNorm",),
     "04.gelu": ("transformer.GELU",),
@@ -254,19 +260,17 @@ class Desk:
             Faulty: what runs in the sandbox failed, or says so.
             Malformed: it is no reply to this exercise's order.
         """
-        reply = wire.decode(message, opaque=Opaque)
-        match reply:
-            case {"fault": str(fault)}:
-                raise Faulty(fault[:1000])
-            case {
-                "oddities": list(oddities),
-                "error": error,
-                "seen": seen,
-                "printed": str(printed),
-            }:
-                pass
-            case _:
-                raise wire.Malformed("it is not what a reply is made of")
+        reply = wire.decode(message, opaque=lambda name: Opaque(_text(name)))
+        if not isinstance(reply, dict):
+            raise wire.Malformed("it is not what a reply is made of")
+        if set(reply) == {"fault"}:
+            raise Faulty(_text(reply["fault"])[:1000])
+        if set(reply) not in (_REPLY, _REPLY | _OF_ANSWER):
+            raise wire.Malformed("it is not what a reply is made of")
+        oddities, error, seen = reply["oddities"], reply["error"], reply["seen"]
+        if not isinstance(oddities, list):
+            raise wire.Malformed("it is not what a reply is made of")
+        printed = _text(reply["printed"])
         told = tuple(_text(oddity) for oddity in oddities[:20])
         raised = None if error is None else _read_raised(error)
         if reply.get("defined") is not True:
@@ -283,7 +287,7 @@ class Desk:
         entries = _read_entries(seen, sizes)
         numbers = {id(look): i for i, (_, look) in enumerate(_distinct(exercise, looks))}
         by_property = {name: entries[numbers[id(look)]] for name, look in looks.items()}
-        return Seen(engine.recording_of(by_property, _text(printed)), raised, told)
+        return Seen(engine.recording_of(by_property, printed), raised, told)
 
 
 def withheld(exercise_id: str) -> tuple[str, ...]:
@@ -396,7 +400,8 @@ def _argument(call: Any, name: str, place: int | None = None) -> Any:
 def _text(value: Any) -> str:
     if type(value) is not str:
         raise wire.Malformed("a text is none")
-    return value[:_MAX_TEXT]
+    # Half of a surrogate pair is no character: no file in UTF-8 could hold it.
+    return value[:_MAX_TEXT].encode("utf-8", "replace").decode("utf-8")
 
 
 def _read_entries(seen: Any, sizes: Sequence[int]) -> list[tuple[Value | Raised, ...]]:
@@ -421,7 +426,9 @@ def _read_entry(entry: Any) -> Value | Raised:
 
 def _read_raised(error: Any) -> Raised:
     match error:
-        case (name, message, None | int() as number, line, bool(in_answer), bool(late)):
+        case (name, message, None | int() as number, line, bool(in_answer), bool(late)) if (
+            number is None or (type(number) is int and 0 <= number <= _MAX_LINE)
+        ):
             return Raised(_text(name), _text(message), number, _text(line), in_answer, late)
     raise wire.Malformed("an error is none")
 

@@ -44,6 +44,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from course_pkg.errors import unknown_name
+from course_pkg.grading import release
 
 MAX_FILE = 20_000_000  # bytes of a notebook, and of a zip within a zip
 MAX_CELL = 200_000  # bytes of a cell's source
@@ -939,7 +940,9 @@ def _marked_id(metadata: object, oddities: list[str]) -> str | None:
     if marked is not None:
         oddities.append("a cell is marked as an exercise without a proper id")
     identifier = graded.get("grade_id") if isinstance(graded, dict) else None
-    return identifier if isinstance(identifier, str) and _ID.fullmatch(identifier) else None
+    if isinstance(identifier, str) and _ID.fullmatch(identifier):
+        return identifier
+    return release.exercise_id(identifier)
 
 
 def _cell(source: str, code: bool, exercise_id: str | None, oddities: list[str]) -> _Cell:
