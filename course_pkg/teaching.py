@@ -175,7 +175,7 @@ def grade(
     _check_roster(roster, canvas, moodle)
     rules = _rules(late)
     from course_pkg.checks.engine import TIME_LIMIT
-    from course_pkg.grading import exports, grader, orders, sandbox
+    from course_pkg.grading import exports, grader, orders, results, sandbox
 
     limits = {
         "time_limit": TIME_LIMIT if time_limit is None else time_limit,
@@ -183,6 +183,8 @@ def grade(
     }
 
     def write(run: "Run", collected: Any) -> None:
+        if (students or chapters) and (out / "grades.json").exists():
+            run = results.merged(_read(out), run)  # the others keep what they have
         _write(run, out, rules, canvas, moodle, nbgrader, roster)
         if jplag:
             for line in exports.jplag(collected.submissions, out / "jplag"):
@@ -246,18 +248,23 @@ def report(
     roster: Path | None,
 ) -> None:
     """Write the reports of a graded class again: with the marks that are in manual.csv now."""
+    _check_roster(roster, canvas, moodle)
+    run = _read(grades)
+    _write(run, grades, _rules(late), canvas, moodle, nbgrader, roster)
+    _tell(run, grades)
+
+
+def _read(grades: Path) -> "Run":
+    """The run that a folder of grades holds."""
     import json
 
     from course_pkg.grading.results import Run
 
-    _check_roster(roster, canvas, moodle)
     path = grades / "grades.json"
     try:
-        run = Run.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        return Run.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError):
         raise ValueError(f"{path} is damaged: grade again with --resume.") from None
-    _write(run, grades, _rules(late), canvas, moodle, nbgrader, roster)
-    _tell(run, grades)
 
 
 def _rules(path: Path | None) -> "Rules | None":

@@ -29,7 +29,7 @@ from course_pkg.grading.results import (
     Run,
     StudentResult,
 )
-from course_pkg.grading.sandbox import Broken, Kind, Limits, Reply, Sandbox
+from course_pkg.grading.sandbox import Broken, Kind, Limits, NotStarted, Reply, Sandbox
 from course_pkg.grading.submissions import Collected, Submission, collect
 
 Runner = Callable[[bytes], Reply]
@@ -164,6 +164,8 @@ class Examiner:
         verdict = self._look(exercise, cell, extras, run, public=False)
         if verdict.report is not None and verdict.report.status == "passed":
             return self._result(exercise, verdict, None)
+        if verdict.problem == sandbox.LATE:  # it would wait as long again, and tell nothing
+            return self._result(exercise, verdict, _Look(problem=sandbox.LATE))
         told = self._look(exercise, cell, extras, run, public=True)
         return self._result(exercise, verdict, told)
 
@@ -602,20 +604,25 @@ def _runner(kind: Kind, limits: Limits, number: int, runners: Sequence[Runner]) 
 def run_surely(box: Sandbox, order: bytes) -> Reply:
     """Carry out an order; when the sandbox breaks, find out whose fault it is.
 
-    An order that breaks a sandbox which then works again gets no answer. If it does not work, that
-    is no answer's fault.
+    An order that breaks a sandbox which then works again gets no answer. If it does not work, or
+    broke before it got the order, that is no answer's fault.
 
     Raises:
         Broken: the sandbox does not work.
     """
-    try:
-        return box.run(order)
-    except Broken as error:
-        box.close()
-        problem = sandbox.trial(box.kind)
-        if problem is not None:
-            raise Broken(f"{error} ({problem})") from error
-        return Reply(b"", "it broke the sandbox that it ran in")
+    for last in (False, True):
+        try:
+            return box.run(order)
+        except Broken as error:
+            box.close()
+            problem = sandbox.trial(box.kind)
+            if problem is not None:
+                raise Broken(f"{error} ({problem})") from error
+            if not isinstance(error, NotStarted):
+                break
+            if last:
+                raise
+    return Reply(b"", "it broke the sandbox that it ran in")
 
 
 def _assemble(

@@ -23,7 +23,6 @@ import importlib.machinery
 import importlib.resources.abc
 import json
 import os
-import resource
 import select
 import signal
 import socket
@@ -505,6 +504,8 @@ def _warm(config: dict[str, Any], optimizers: bool) -> None:
 
 
 def _limit(limits: Mapping[str, int]) -> None:
+    import resource  # not everywhere where this module is imported
+
     for name, value in (
         ("RLIMIT_CORE", 0),
         ("RLIMIT_AS", limits["memory"]),

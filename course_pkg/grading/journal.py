@@ -2,11 +2,11 @@
 
 ``.journal.jsonl`` in the output folder has a line that says which run it is, and a line for each
 exercise of each student that is finished. A line is only ever added, and carries a sum of its own
-text: what a crash or a full disk left of the last one is passed over, and that exercise runs again.
+text: one that is damaged, as a crash or a full disk leaves the last, is passed over, and that
+exercise runs again.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -33,7 +33,8 @@ class Journal:
 
     Raises:
         ValueError: another grader works there; or the folder holds a run that was interrupted and
-            ``resume`` is not set, or another run than this one and it is set.
+            ``resume`` is not set, or another run than this one and it is set; or results of which
+            nothing says what run they are of.
         OSError: the folder cannot be written.
     """
 
@@ -43,6 +44,11 @@ class Journal:
         self._lock = _take_lock(out)
         try:
             old, results, done, size = read(self._path)
+            if old is None and results:
+                raise ValueError(
+                    f"{self._path} is damaged: it does not say which run its results are of. "
+                    "Choose another --out, or remove that file to grade anew."
+                )
             if resume and old is not None and old != dict(run):
                 changed = ", ".join(k for k in run if old.get(k) != run[k]) or "something"
                 raise ValueError(
@@ -75,8 +81,10 @@ class Journal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
-        self._lock.close()
+        try:
+            self._file.close()  # what a full disk did not take is tried once more
+        finally:
+            self._lock.close()
 
     def known(self, student: str, exercise_id: str, of: str) -> ExerciseResult | None:
         """The result of an exercise, if what was graded then is what there is now."""
@@ -107,32 +115,33 @@ _Results = dict[tuple[str, str], tuple[str, ExerciseResult]]
 
 
 def read(path: Path) -> tuple[dict[str, Any] | None, _Results, bool, int]:
-    """The run, its results, whether it is finished, and the size of the part that is whole."""
+    """The run, its results, whether it is finished, and the size up to the end of a line."""
     run: dict[str, Any] | None = None
     results: _Results = {}
     done = False
-    size = 0
+    whole = b""
     with contextlib.suppress(FileNotFoundError):
-        for line in path.read_bytes().splitlines(keepends=True):
-            content = _content(line)
-            if content is None:
-                break
-            size += len(line)
-            if "run" in content:
-                run = content["run"]
-            elif content == _DONE:
-                done = True
-            else:
-                done = False
-                result = ExerciseResult.from_dict(content["result"])
-                results[content["student"], result.exercise_id] = content["of"], result
-    return run, results, done, size
+        text = path.read_bytes()
+        whole = text[: text.rfind(b"\n") + 1]
+    for line in whole.split(b"\n")[:-1]:
+        content = _content(line)
+        if content is None:
+            continue
+        if "run" in content:
+            run = content["run"]
+        elif content == _DONE:
+            done = True
+        else:
+            done = False
+            result = ExerciseResult.from_dict(content["result"])
+            results[content["student"], result.exercise_id] = content["of"], result
+    return run, results, done, len(whole)
 
 
 def _content(line: bytes) -> dict[str, Any] | None:
-    """What a line holds, if it is whole."""
-    total, _, text = line.removesuffix(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or total != f"{zlib.crc32(text):08x}".encode():
+    """What a line holds, if nothing of it is damaged."""
+    total, _, text = line.partition(b" ")
+    if total != f"{zlib.crc32(text):08x}".encode():
         return None
     try:
         return json.loads(text)
@@ -142,6 +151,8 @@ def _content(line: bytes) -> dict[str, Any] | None:
 
 def _take_lock(out: Path) -> IO[bytes]:
     """A lock that ends with this process, however it ends."""
+    import fcntl  # not on Windows, where nothing is graded
+
     file = (out / _LOCK).open("ab")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

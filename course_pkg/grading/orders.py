@@ -20,7 +20,7 @@ from course_pkg.grading import wire
 from course_pkg.grading.slices import PACKAGE, Slicer, home_of, module_tree
 
 FOLDER = "/opt/course"  # where the sandbox has the files that come with the package
-CELL_LIMIT = 60.0  # seconds for the cell; an exploration trains or measures there
+CELL_LIMIT = 20.0  # seconds for the cell; an exploration that measures takes 2 of them
 _MAX_TEXT = 4000  # characters of a message
 _MAX_LINE = 10**6  # of a cell
 _REPLY = {"oddities", "error", "seen", "printed"}  # what each has

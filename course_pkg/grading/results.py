@@ -184,3 +184,48 @@ class Run:
             students=tuple(StudentResult.from_dict(student) for student in data["students"]),
             oddities=tuple(data["oddities"]),
         )
+
+
+def merged(old: Run, new: Run) -> Run:
+    """``new``, with what ``old`` has of other students and other chapters.
+
+    A file, and each exercise's result, is the new run's where it has one.
+    """
+    known = {student.student: student for student in old.students}
+    infos = {e.exercise_id: e for e in (*old.exercises, *new.exercises)}
+    order = sorted(infos, key=lambda exercise_id: (exercise_id[:2], _place(exercise_id, old, new)))
+    students = dict(known)
+    for student in new.students:
+        before = known.get(student.student)
+        if before is not None:
+            chapters = {file.chapter for file in student.files}
+            kept = tuple(file for file in before.files if file.chapter not in chapters)
+            files = tuple(sorted((*kept, *student.files), key=lambda file: file.chapter))
+            exercises = {**before.exercises, **student.exercises}
+            student = StudentResult(student.student, student.name, files, exercises)
+        students[student.student] = student
+    whole = tuple(
+        dataclasses.replace(
+            student,
+            exercises={
+                exercise_id: student.exercises.get(
+                    exercise_id,
+                    ExerciseResult(exercise_id, "missing", 0, infos[exercise_id].points),
+                )
+                for exercise_id in order
+            },
+        )
+        for _, student in sorted(students.items())
+    )
+    oddities = tuple(dict.fromkeys((*old.oddities, *new.oddities)))
+    exercises = tuple(infos[exercise_id] for exercise_id in order)
+    return dataclasses.replace(new, exercises=exercises, students=whole, oddities=oddities)
+
+
+def _place(exercise_id: str, *runs: Run) -> int:
+    """The place of an exercise in the first of the runs that has it."""
+    for run in runs:
+        ids = [exercise.exercise_id for exercise in run.exercises]
+        if exercise_id in ids:
+            return ids.index(exercise_id)
+    raise ValueError(f"exercise_id={exercise_id!r} is in none of the runs.")

@@ -30,8 +30,10 @@ from course_pkg.grading import guest, orders, seccomp, wire
 
 KINDS = ("bubblewrap", "docker", "podman", "unsandboxed")
 KindName = Literal["bubblewrap", "docker", "podman", "unsandboxed"]
-IMAGE = "debian:stable-slim"  # any with a C library that is new enough: Python comes from outside
+# Any with a C library that is new enough, and libffi: Python itself comes from outside.
+IMAGE = f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
 _PYTHON, _SITE, _GRADER = "/opt/python", "/opt/site", "/opt/grader"
+LATE = "it was still running when its time was over"
 _START_LIMIT = 120.0  # seconds, to import PyTorch on a busy machine
 _FIRST_UID, _UIDS = 900_000, 60_000
 _DISTRIBUTIONS = ("torch", "numpy", "regex", "safetensors")
@@ -119,6 +121,10 @@ class Reply:
 
 class Broken(RuntimeError):  # noqa: N818 -- it says what happened to a sandbox
     """A sandbox does not do what it should. It is not the fault of the code inside."""
+
+
+class NotStarted(Broken):
+    """A sandbox did not start: no order was in it."""
 
 
 # What is inside
@@ -270,6 +276,8 @@ def _container(kind: Kind, limits: Limits, name: str) -> list[str]:
     command += ["--security-opt", "no-new-privileges", "--user", "65534:65534"]
     command += ["--pids-limit", str(limits.threads + 8), "--memory", str(limits.memory)]
     command += ["--memory-swap", str(limits.memory), "--log-driver", "none"]
+    command += ["--ulimit", "nofile=256:256", "--ulimit", "nproc=1024:1024"]
+    command += ["--ulimit", "core=0:0"]
     for folder in ("/tmp", "/home/student"):
         command += ["--tmpfs", f"{folder}:size={limits.folder},noexec,nosuid,nodev,mode=1777"]
     command += ["--workdir", "/home/student"]
@@ -336,7 +344,7 @@ class Sandbox:
         """Start the process that forks, if it does not run; ``run`` does so by itself.
 
         Raises:
-            Broken: it does not start.
+            NotStarted: it does not start.
         """
         if not self.kind.warm or (self._process is not None and self._process.poll() is None):
             return
@@ -366,15 +374,21 @@ class Sandbox:
                 self.close()
                 errors.seek(0)
                 said = errors.read().decode(errors="replace").strip().splitlines()
-                raise Broken(f"the sandbox did not start: {' / '.join(said[-3:]) or 'no reason'}")
+                told = " / ".join(said[-3:]) or "no reason"
+                raise NotStarted(f"the sandbox did not start: {told}")
 
     def _serve(self, order: bytes) -> Reply:
         for attempt in (1, 2):
-            self.start()
+            try:
+                self.start()
+            except NotStarted:  # it may have been killed from outside
+                if attempt == 2:
+                    raise
+                continue
             try:
                 return self._ask(order)
             except (OSError, ValueError) as error:
-                # What forks is gone or does not answer: it may have been killed from outside.
+                # What forks is gone or does not answer: that too may have been done from outside.
                 self.close()
                 if attempt == 2:
                     raise Broken(f"the sandbox does not answer: {error}") from error
@@ -475,7 +489,7 @@ def _read(descriptor: int, limits: Limits, end: float) -> tuple[bytes, str | Non
     while True:
         left = end - time.monotonic()
         if left <= 0:
-            return b"", "it was still running when its time was over"
+            return b"", LATE
         ready, _, _ = select.select([descriptor], [], [], min(left, 60.0))
         if not ready:
             continue
