@@ -9,6 +9,7 @@ from judging import evaluate_at_seeds
 from torch import nn
 
 from course_pkg.checks import ch06
+from course_pkg.checks.engine import evaluate, find_exercise
 
 # Wrong in ways that no misconception foresees
 
@@ -157,3 +158,10 @@ def test_the_healthy_run_shows_nothing(curves):
     tens = [steps(healthy, n, n + 29) for n in range(1, 241, 30)]
     assert all(b < a for a, b in pairwise(tens))
     assert tens[-1] < curves["frequency_loss"] - 1
+
+
+@pytest.mark.parametrize("number", [10**290, -(2**63) - 1, 2**63])
+def test_a_number_that_no_tensor_holds_is_wrong_and_nothing_else(number):
+    report = evaluate(find_exercise("06.shifted_cross_entropy"), lambda logits, ids, mask: number)
+    assert report.status == "failed"
+    assert not report.outcomes[0].holds

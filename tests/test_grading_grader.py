@@ -462,20 +462,16 @@ def test_a_sandbox_that_breaks_stops_the_run_and_costs_nobody(
 
 
 def test_an_answer_that_breaks_the_sandbox_costs_only_itself(monkeypatch):
-    class Box:
-        kind = sandboxes.kind()
-
+    class Box(Sandbox):
         def run(self, order):
             raise Broken("gone")
 
-        def close(self):
-            pass
-
+    broken = Box(sandboxes.kind())
     monkeypatch.setattr(sandbox, "trial", lambda kind: None)
-    assert "broke the sandbox" in (grader.run_surely(Box(), b"").ended or "")
+    assert "broke the sandbox" in (grader.run_surely(broken, b"").ended or "")
     monkeypatch.setattr(sandbox, "trial", lambda kind: "no more processes")
     with pytest.raises(Broken, match="no more processes"):
-        grader.run_surely(Box(), b"")
+        grader.run_surely(broken, b"")
 
 
 # An instructor's own cases

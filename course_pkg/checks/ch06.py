@@ -233,12 +233,14 @@ class _Listener(nn.Module):
 
 
 def _models(generator: torch.Generator) -> list[tuple]:
-    shape = {"vocab_size": 11, "context_length": 6, "d_model": 8, "num_heads": 2, "num_layers": 1}
-    tied = GPT(GPTConfig(**shape, dropout=0.0))
-    untied = GPT(GPTConfig(**shape, dropout=0.0, tie_weights=False))
+    shape = {"vocab_size": 11, "context_length": 6, "d_model": 8, "num_heads": 2}
+    layers = torch.randint(1, 3, (2,), generator=generator).tolist()
+    decays = (torch.randint(20, 250, (3,), generator=generator) / 1000).tolist()
+    tied = GPT(GPTConfig(**shape, num_layers=layers[0], dropout=0.0))
+    untied = GPT(GPTConfig(**shape, num_layers=layers[1], dropout=0.0, tie_weights=False))
     untied.position_embedding.weight.requires_grad_(False)
     untied.blocks[0].attention.out_proj.bias.requires_grad_(False)
-    return [(tied, 0.1), (untied, 0.05), (_Listener(), 0.2)]
+    return list(zip((tied, untied, _Listener()), decays, strict=True))
 
 
 def _decay_of_each(decay_groups, model, weight_decay):
@@ -370,7 +372,15 @@ def _drops_at_the_end(step: int, peak: float, warmup: int, decay: int, total: in
 
 
 def _schedules(generator: torch.Generator) -> list[tuple]:
-    return [(0.5, 4, 6, 20), (0.003, 10, 5, 40), (1.0, 0, 3, 9), (6.0, 2, 4, 11)]
+    """Peak, warm-up, decay and total; between the last two the level holds for some steps."""
+    forms = [(0.5, 4, 6, 10), (0.003, 10, 5, 25), (1.0, 0, 3, 6), (6.0, 2, 4, 5)]
+    schedules = []
+    for peak, warmup, decay, level in forms:
+        scale = 0.5 + torch.rand((), generator=generator).item()
+        more, longer, wider = torch.randint(0, 4, (3,), generator=generator).tolist()
+        warmup, decay = warmup + more if warmup else 0, decay + longer
+        schedules.append((peak * scale, warmup, decay, warmup + decay + level + wider))
+    return schedules
 
 
 def _curve(learning_rate, peak, warmup, decay, total):
@@ -461,7 +471,14 @@ def _starts_low(step: int, peak: float, low: float, warmup: int, cycle: int) -> 
 
 
 def _restarts(generator: torch.Generator) -> list[tuple]:
-    return [(0.8, 0.1, 5, 4), (0.003, 0.0006, 0, 6), (1.0, 0.25, 7, 2)]
+    """Peak, low, warm-up and the first cycle."""
+    restarts = []
+    for peak, low, warmup, cycle in [(0.8, 0.1, 5, 4), (0.003, 0.0006, 0, 6), (1.0, 0.25, 7, 2)]:
+        scales = 0.5 + torch.rand(2, generator=generator) / 2
+        more, longer = torch.randint(0, 3, (2,), generator=generator).tolist()
+        warmup, cycle = warmup + more if warmup else 0, cycle + 2 * longer
+        restarts.append((peak * scales[0].item(), low * scales[1].item(), warmup, cycle))
+    return restarts
 
 
 def _cycles_curve(warmup_cosine, peak, low, warmup, cycle):

@@ -72,7 +72,7 @@ def difference(
     NaN and an infinity equals itself. With ``axes`` shapes are told by their letters too.
     """
     if isinstance(expected, torch.Tensor):
-        if _is_number(got) and expected.ndim == 0:
+        if _is_number(got) and expected.ndim == 0 and (type(got) is not int or abs(got) < 2**63):
             got = torch.tensor(got)
         if isinstance(got, torch.Tensor):
             return _tensor_difference(got, expected, tolerance, axes)

@@ -15,8 +15,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from course_pkg.checks import engine
-from course_pkg.checks.engine import Exercise, Known, Property, Raised, Report
+from course_pkg.checks.compare import Opaque
+from course_pkg.checks.engine import Exercise, Known, Property, Raised, Recording, Report, Value
 from course_pkg.checks.limits import OutOfTime, call_within
 from course_pkg.errors import unknown_name
 from course_pkg.grading import orders, sandbox, wire
@@ -33,7 +37,7 @@ from course_pkg.grading.sandbox import Broken, Kind, Limits, NotStarted, Reply, 
 from course_pkg.grading.submissions import Collected, Submission, collect
 
 Runner = Callable[[bytes], Reply]
-_JUDGE_LIMIT = 60.0  # seconds for judging one reply; a right one takes a tenth of one
+_JUDGE_LIMIT = 30.0  # seconds for judging one reply; a right one takes a tenth of one
 _EXTRAS = 400_000  # characters of a student's other cells that go along
 _PUBLIC_HOLDS = "it holds on the inputs of your own check, but not on others: is a value fixed?"
 _NOT_SHOWN = "it does not hold on inputs that are not shown"
@@ -197,7 +201,7 @@ class Examiner:
                 return dataclasses.replace(look, problem="its cell left Python unfit to go on")
             except wire.Malformed:
                 return dataclasses.replace(look, problem="what it sent back is no answer")
-            except OutOfTime:
+            except (OutOfTime, MemoryError, RuntimeError, OverflowError):
                 return dataclasses.replace(look, problem="what it returned is too much to judge")
         return dataclasses.replace(read, seconds=reply.seconds)
 
@@ -210,10 +214,13 @@ class Examiner:
         if key not in self._known:
             self._known[key] = Known(exercise, seed)
         known = self._known[key]
-        report = engine.judge(exercise, seen.recording, seed=seed, known=known)
+        recording = _within_bounds(seen.recording, known)
+        report = engine.judge(exercise, recording, seed=seed, known=known)
         found: list[engine.Misconception] = []
         if report.status == "failed" and report.problem is None:
-            found = engine.recognise(seen.recording, known)
+            # What came back may be odder than any misconception: then it is none of them.
+            with contextlib.suppress(Exception):
+                found = engine.recognise(recording, known)
         stub = report.status == "not started" and (seen.error is None or seen.error.is_stub)
         late = any(
             isinstance(entry, Raised) and entry.out_of_time
@@ -264,6 +271,39 @@ class _Look:
     stub: bool = False
     late: bool = False
     seconds: float = 0.0
+
+
+def _within_bounds(recording: Recording, known: Known) -> Recording:
+    """The recording without what is far larger than what a right answer shows.
+
+    A judge may compare each with each: what it reads must be bounded, since it runs here.
+    """
+    seen = dict(recording.seen)
+    for prop in known.exercise.properties:
+        if prop.judge is not None and prop.name in seen:
+            seen[prop.name] = tuple(
+                Value(Opaque("a much larger value than is asked for"), entry.changed_inputs)
+                if isinstance(entry, Value)
+                and _size(entry.data) > 2 * _size(known.expected(prop, number)) + 64
+                else entry
+                for number, entry in enumerate(seen[prop.name])
+            )
+    return dataclasses.replace(recording, seen=seen)
+
+
+def _size(data: Any) -> int:
+    """How many numbers and characters plain data holds."""
+    if isinstance(data, torch.Tensor):
+        return data.numel()
+    if isinstance(data, np.ndarray):
+        return data.size
+    if isinstance(data, str | bytes):
+        return len(data)
+    if isinstance(data, dict):
+        return sum(_size(key) + _size(value) for key, value in data.items())
+    if isinstance(data, list | tuple | set | frozenset):
+        return sum(map(_size, data))
+    return 1
 
 
 def _problem(verdict: _Look, told: _Look) -> str | None:

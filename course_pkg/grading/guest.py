@@ -114,11 +114,29 @@ class _Nothing:
         return iter(())
 
 
+class _Inert(types.ModuleType):
+    """A module that can be imported and does nothing."""
+
+    __path__: tuple[str, ...] = ()
+
+    def __getattr__(self, name: str) -> _Nothing:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Nothing()
+
+
+# What a cell may import and nobody looks at here.
+_INERT = ("IPython", "IPython.display", "matplotlib", "matplotlib.pyplot")
+
+
 def carry_out(order: dict[str, Any]) -> dict[str, Any]:
     """Run the cell of an order, look at the answer, and return what was seen as plain data."""
     from course_pkg.checks import engine
 
     load_modules(order["modules"], order["folder"])
+    for inert in (*_INERT, "course_pkg.authoring", "course_pkg.authoring.figures"):
+        sys.modules[inert] = _Inert(inert)
+    sys.modules["course_pkg"].check = _Nothing()  # type: ignore[attr-defined]
     namespace, oddities, error = _run_cell(order)
     reply: dict[str, Any] = {"oddities": oddities, "error": error, "seen": None, "printed": ""}
     name = order["answer"]
@@ -184,16 +202,20 @@ def _run_cell(order: dict[str, Any]) -> tuple[dict[str, Any], list[str], tuple[A
     file = f"<your cell of {order['exercise']}>"
     linecache.cache[file] = (0, None, source.splitlines(keepends=True), file)
 
-    def attempt(run: Any) -> tuple[Any, ...] | None:
+    def attempt(run: Any, *, reads: bool = False) -> tuple[Any, ...] | None:
         try:
             limits.call_within(order["cell_limit"], run)
-        except limits.OutOfTime as error:
-            told = engine.raised_by(error)
-            message = f"still running after {order['cell_limit']:g} seconds"
-            return *_raised(told)[:1], message, *_raised(told)[2:5], True
         except SyntaxError as error:  # its own line is not where it was raised
             line = (error.text or "").strip()[:200]
             return "SyntaxError", str(error.msg), error.lineno, line, False, False
+        except limits.OutOfTime as error:
+            message = f"still running after {order['cell_limit']:g} seconds"
+            name, _, *place = _raised(engine.raised_by(error))
+            return name, message, *([None, "", False] if reads else place[:3]), True
+        except (MemoryError, RecursionError, ValueError) as error:
+            if reads:  # the line would be one of ours
+                return type(error).__name__, "it cannot be read as Python", None, "", False, False
+            return _raised(engine.raised_by(error))
         except BaseException as error:  # a cell may raise anything
             return _raised(engine.raised_by(error))
         return None
@@ -219,7 +241,7 @@ def _run_cell(order: dict[str, Any]) -> tuple[dict[str, Any], list[str], tuple[A
         contextlib.redirect_stdout(nowhere),
         contextlib.redirect_stderr(nowhere),
     ):
-        error = attempt(parse)
+        error = attempt(parse, reads=True)
         if error is not None:
             return namespace, oddities, error
         oddities += [f"{magic[:40]} is for Jupyter and was left out" for magic in magics[:3]]
@@ -317,13 +339,13 @@ def answer_of(message: bytes) -> bytes:
         return wire.encode({"fault": f"{type(error).__name__}: {error}"[:1000]})
     try:
         return wire.encode(reply, opaque=compare.Opaque)
-    except ValueError:
+    except Exception:  # a student's object may do anything when it is looked at
         reply["seen"] = reply["seen"] and [
             [_sendable(entry, wire, compare) for entry in entries] for entries in reply["seen"]
         ]
     try:
         return wire.encode(reply, opaque=compare.Opaque)
-    except ValueError:  # each is small enough, and all together are not
+    except Exception:  # each is small enough, and all together are not
         return wire.encode({**reply, "seen": None, "problem": "it returns more than can be sent."})
 
 
@@ -331,7 +353,7 @@ def _sendable(entry: tuple[Any, ...], wire: Any, compare: Any) -> tuple[Any, ...
     try:
         wire.encode(entry, opaque=compare.Opaque)
         return entry
-    except ValueError:
+    except Exception:
         return entry[0], compare.Opaque(type(entry[1]).__name__), *entry[2:]
 
 
@@ -528,7 +550,7 @@ def _limit(limits: Mapping[str, int]) -> None:
 
 # The system's calls that Python 3.11 has no names for
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def _checked(result: int, what: str) -> None:

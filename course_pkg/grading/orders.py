@@ -400,8 +400,24 @@ def _argument(call: Any, name: str, place: int | None = None) -> Any:
 def _text(value: Any) -> str:
     if type(value) is not str:
         raise wire.Malformed("a text is none")
-    # Half of a surrogate pair is no character: no file in UTF-8 could hold it.
-    return value[:_MAX_TEXT].encode("utf-8", "replace").decode("utf-8")
+    return _characters(value[:_MAX_TEXT])
+
+
+def _characters(text: str) -> str:
+    """Half of a surrogate pair is no character: no report could hold it."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _readable(data: Any) -> Any:
+    """The same data with texts that may be written to a file: messages quote them."""
+    match data:
+        case str():
+            return _characters(data)
+        case list() | tuple() | set() | frozenset():
+            return type(data)(map(_readable, data))
+        case dict():
+            return {_readable(key): _readable(item) for key, item in data.items()}
+    return data
 
 
 def _read_entries(seen: Any, sizes: Sequence[int]) -> list[tuple[Value | Raised, ...]]:
@@ -418,7 +434,7 @@ def _read_entries(seen: Any, sizes: Sequence[int]) -> list[tuple[Value | Raised,
 def _read_entry(entry: Any) -> Value | Raised:
     match entry:
         case ("value", data, tuple(changed)):
-            return Value(data, tuple(_text(name) for name in changed[:20]))
+            return Value(_readable(data), tuple(_text(name) for name in changed[:20]))
         case ("raised", *rest):
             return _read_raised(tuple(rest))
     raise wire.Malformed("an observation is none")

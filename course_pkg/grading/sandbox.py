@@ -68,8 +68,8 @@ class Limits:
         The guest itself stops what exceeds its time and says where; these stop what will not be
         stopped. A busy machine gets more time by the clock.
         """
-        seconds = cell_limit + time_limit + 10
-        return cls(wall=3 * seconds, cpu=int(seconds) + 1)
+        seconds = cell_limit + time_limit
+        return cls(wall=10 + 2.5 * seconds, cpu=int(seconds) + 10)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -325,7 +325,8 @@ class Sandbox:
         start = time.monotonic()
         for _ in range(_TRIES):
             reply = self._serve(order) if self.kind.warm else self._once(order)
-            if not reply.killed:
+            # Who kills itself late would take as long again.
+            if not reply.killed or time.monotonic() - start > self.limits.wall / 4:
                 break
         return dataclasses.replace(reply, seconds=time.monotonic() - start)
 
@@ -359,6 +360,7 @@ class Sandbox:
                 stderr=errors,
                 close_fds=True,
                 pass_fds=(theirs.fileno(),),
+                start_new_session=True,  # to end all of it
             )
             theirs.close()
             self._control = ours
@@ -367,7 +369,7 @@ class Sandbox:
             ours.settimeout(_START_LIMIT)
             try:
                 ours.send(config)
-                ready = ours.recv(4096) == b'{"ready": true}'
+                ready = _is_ready(self._process, ours)
             except OSError:
                 ready = False
             if not ready:
@@ -463,9 +465,22 @@ class Sandbox:
         return Reply(content, problem or _ending(code, bool(content)), killed)
 
 
+def _is_ready(process: subprocess.Popen[bytes], control: socket.socket) -> bool:
+    """Whether a sandbox has started. When its first process is gone another may hold the socket."""
+    end = time.monotonic() + _START_LIMIT
+    while process.poll() is None and time.monotonic() < end:
+        if select.select([control], [], [], 0.1)[0]:
+            return control.recv(4096) == b'{"ready": true}'
+    return False
+
+
 def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and those of its session.
+
+    bubblewrap's second process waits forever for a first one that was killed as soon as it began.
+    """
     with contextlib.suppress(ProcessLookupError):
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 

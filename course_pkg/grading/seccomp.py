@@ -22,7 +22,7 @@ _REFUSED = (
     "move_mount", "fsopen", "fsconfig",
     "fsmount", "fspick", "mount_setattr", "open_tree_attr",
     "add_key", "request_key", "keyctl",
-    "mknod", "mknodat", "memfd_secret", "userfaultfd",
+    "mknod", "mknodat", "memfd_secret", "memfd_create", "userfaultfd",
     "bpf", "perf_event_open", "io_uring_setup", "io_uring_enter", "io_uring_register",
     "init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot",
     "swapon", "swapoff",

@@ -1,0 +1,17 @@
+"""A folder whose name is no UTF-8."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+KIND = "files"
+EXERCISE = "03.split_heads"
+# An honest answer in a hostile folder.
+EARNS = 2
+STUDENT = "mallory-\udcff\udcfe-bytes"
+
+
+def build(folder: Path, context: Any) -> None:
+    folder = folder.parent / STUDENT
+    folder.mkdir()
+    (folder / context.notebook).write_text(json.dumps(context.book(context.right)))
