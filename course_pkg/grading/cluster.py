@@ -63,21 +63,17 @@ def carry_out(order: bytes, limits: Limits) -> Reply:
     if box is None or box.limits != limits:
         if box is not None:
             box.close()
-        with _numbers:
-            number = _next[0]
-            _next[0] += 1
-        _local.box = box = Sandbox(_kind_here(), limits, number)
+        _local.box = box = Sandbox(_kind_here(), limits)
     return run_surely(box, order)
 
 
 def _kind_here() -> Kind:
-    with _numbers:
+    with _lock:
         if not _kinds:
             _kinds.append(sandbox.find())
         return _kinds[0]
 
 
 _local = threading.local()
-_numbers = threading.Lock()
-_next = [0]
+_lock = threading.Lock()
 _kinds: list[Kind] = []

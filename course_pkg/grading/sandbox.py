@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import os
 import re
+import secrets
 import select
 import shutil
 import signal
@@ -300,13 +301,13 @@ class Sandbox:
     Args:
         kind: from ``find``.
         limits: of each order.
-        number: which of several at the same time; each has its own users.
     """
 
-    def __init__(self, kind: Kind, limits: Limits | None = None, number: int = 0) -> None:
+    def __init__(self, kind: Kind, limits: Limits | None = None) -> None:
         self.kind = kind
         self.limits = limits or Limits()
-        self._first_uid = _FIRST_UID + (number % 64) * _UIDS
+        # Limits count a user's threads on the whole machine: sandboxes do not share users.
+        self._first_uid = _FIRST_UID + secrets.randbelow(10_000) * _UIDS
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
@@ -326,7 +327,7 @@ class Sandbox:
         for _ in range(_TRIES):
             reply = self._serve(order) if self.kind.warm else self._once(order)
             # Who kills itself late would take as long again.
-            if not reply.killed or time.monotonic() - start > self.limits.wall / 4:
+            if not reply.killed or reply.seconds > self.limits.wall / 4:
                 break
         return dataclasses.replace(reply, seconds=time.monotonic() - start)
 
@@ -400,6 +401,7 @@ class Sandbox:
         control = self._control
         if control is None:
             raise OSError("it is closed")
+        start = time.monotonic()
         ours, theirs = os.pipe()
         try:
             with _in_memory(order) as descriptor:
@@ -419,7 +421,8 @@ class Sandbox:
             raise OSError(told["fault"])
         code = told.get("exit")
         killed = problem is None and code in (None, -signal.SIGKILL)
-        return Reply(content, problem or _ending(code, bool(content)), killed)
+        seconds = time.monotonic() - start
+        return Reply(content, problem or _ending(code, bool(content)), killed, seconds)
 
     # A process for each order
 
@@ -435,6 +438,7 @@ class Sandbox:
         if self.kind.name == "unsandboxed":
             config["site"] = str(Path(importlib.metadata.distribution("torch").locate_file("")))
             config["folder"] = str(Path(__file__).parents[2])
+        start = time.monotonic()
         first = json.dumps(config).encode() + b"\n"
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as errors:
             given.write(first + order)
@@ -462,7 +466,8 @@ class Sandbox:
                 if "bwrap:" in said or code == 125:
                     raise Broken(f"the sandbox did not start: {said.strip()[:300]}")
         killed = problem is None and code in (None, -signal.SIGKILL, 128 + signal.SIGKILL)
-        return Reply(content, problem or _ending(code, bool(content)), killed)
+        seconds = time.monotonic() - start
+        return Reply(content, problem or _ending(code, bool(content)), killed, seconds)
 
 
 def _is_ready(process: subprocess.Popen[bytes], control: socket.socket) -> bool:
