@@ -21,6 +21,7 @@ from course_pkg.grading.results import ExerciseResult, Finding
 
 pytest.importorskip("fcntl", reason="not run: grading needs Linux")
 
+MEMORY = Path("/dev/shm")  # where it takes no time until something is on disk
 RUN = {"seed": 1, "time_limit": 10.0, "exercises": "abc"}
 ANY = st.text(st.characters(), max_size=12)  # with surrogates and control characters
 IDS = [f"{chapter:02}.{name}" for chapter in (2, 3) for name in ("a", "b", "c")]
@@ -57,7 +58,7 @@ def made_of(entries):
 @contextlib.contextmanager
 def folder():
     """A new one for each example of a property."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
         yield Path(name)
 
 

@@ -446,3 +446,14 @@ def test_the_limits_leave_room_for_the_guest():
     limits = Limits.around(cell_limit=60.0, time_limit=10.0)
     assert limits.cpu > 70
     assert limits.wall > 2 * limits.cpu
+
+
+def test_who_closes_the_way_back_and_goes_on_is_stopped_soon(monkeypatch):
+    monkeypatch.setattr(sandbox, "_LINGER", 0.5)
+    cell = "import os, time\ndef answer():\n    os.close(3)\n    time.sleep(99)"
+    with Sandbox(sandboxes.kind(), SHORT) as box:
+        if not box.kind.warm:
+            pytest.skip("not run: needs a warm sandbox")
+        reply = box.run(sandboxes.order(cell, time_limit=100.0))
+        assert (reply.content, reply.ended, reply.killed) == (b"", "it was stopped", False)
+        assert ask(box, "def answer(): return 1") == 1

@@ -39,6 +39,7 @@ _START_LIMIT = 120.0  # seconds, to import PyTorch on a busy machine
 _FIRST_UID, _UIDS = 900_000, 60_000
 _DISTRIBUTIONS = ("torch", "numpy", "regex", "safetensors")
 _TRIES = 3  # of an order that is killed
+_LINGER = 5.0  # seconds from the end of a reply to the end of what sent it
 _FILES = 128 * 2**20  # bytes of a folder that can be written
 
 
@@ -413,14 +414,16 @@ class Sandbox:
             os.close(ours)
             if theirs >= 0:
                 os.close(theirs)
-        if problem is not None:
+        # Whoever closes the way back and goes on is stopped; a busy machine gets a moment.
+        lingers = problem is None and not select.select([control], [], [], _LINGER)[0]
+        if problem is not None or lingers:
             control.send(b'{"stop": true}')
         control.settimeout(30.0)
         told = json.loads(control.recv(65536))
         if "fault" in told:
             raise OSError(told["fault"])
         code = told.get("exit")
-        killed = problem is None and code in (None, -signal.SIGKILL)
+        killed = problem is None and not lingers and code in (None, -signal.SIGKILL)
         seconds = time.monotonic() - start
         return Reply(content, problem or _ending(code, bool(content)), killed, seconds)
 
