@@ -47,8 +47,9 @@ def any_box(request):
 def test_it_computes_what_this_process_computes(any_box):
     x = torch.randn(3, 4, dtype=torch.float64)
     got = ask(any_box, "import torch\ndef answer(x): return torch.softmax(x, -1), x.sum()", x)
-    assert torch.equal(got[0], torch.softmax(x, -1))
-    assert torch.equal(got[1], x.sum())
+    # The processor's widest instructions may be used on one side only.
+    assert torch.allclose(got[0], torch.softmax(x, -1), rtol=1e-12)
+    assert torch.allclose(got[1], x.sum(), rtol=1e-12)
 
 
 def test_gradients_and_optimizers_work_in_a_fork(any_box):
