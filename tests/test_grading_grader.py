@@ -555,7 +555,8 @@ def test_a_cluster_gives_the_same_grades(grade, graded, a_class, tmp_path):
     assert _facts(run) == _facts(graded[0])
 
 
-def test_a_cluster_that_is_not_there():
+def test_a_cluster_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(cluster, "_CONNECT_LIMIT", 2)
     pytest.importorskip("distributed")
     with (
         pytest.raises(ValueError, match="does not answer"),
