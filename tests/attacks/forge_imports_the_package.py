@@ -7,7 +7,7 @@ CELL = r"""
 import importlib
 import sys
 
-sys.path[:0] = ["@REPO@", "@REPO@/solutions", "@REPO@/tests", "/work", "."]
+sys.path[:0] = ["@REPO@", "@REPO@/solutions", "@REPO@/tests", "/srv", "."]
 sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not None]
 
 

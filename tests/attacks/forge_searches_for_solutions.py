@@ -11,7 +11,7 @@ CODE = re.compile(rb"def split_heads\(x[^\n]*\n(?:    [^\n]*\n)+")
 
 
 def search():
-    for top in ("@REPO@", "@GRADES@", "@OTHER@", "/work", "/root", "/home", "/tmp", "/mnt", "/srv"):
+    for top in ("@REPO@", "@GRADES@", "@OTHER@", "/root", "/home", "/tmp", "/mnt", "/srv"):
         for folder, _, names in os.walk(top):
             if "site-packages" in folder:
                 continue
