@@ -392,8 +392,16 @@ def check(exercise_id: str, answer: Any, *, hint: int = False) -> None:
         CheckFailed: the answer does not pass, or there is none yet.
     """
     exercise = find_exercise(exercise_id)
-    report = evaluate(exercise, answer)
-    shown = Shown(report, hints_of(exercise, report, int(hint)))
+    present(exercise, evaluate(exercise, answer), hints=int(hint))
+
+
+def present(exercise: Exercise, report: Report, *, hints: int = 0) -> None:
+    """Say what a check found, with the first ``hints`` hints: in Jupyter as a table.
+
+    Raises:
+        CheckFailed: the answer does not pass, or there is none yet.
+    """
+    shown = Shown(report, hints_of(exercise, report, hints))
     if in_jupyter():
         from IPython.display import display
 
@@ -409,12 +417,20 @@ def check(exercise_id: str, answer: Any, *, hint: int = False) -> None:
 
 
 def evaluate(
-    exercise: Exercise, answer: Any, *, seed: int = SEED, time_limit: float = TIME_LIMIT
+    exercise: Exercise,
+    answer: Any,
+    *,
+    seed: int = SEED,
+    time_limit: float = TIME_LIMIT,
+    known: "Known | None" = None,
 ) -> Report:
-    """Run, judge and diagnose an answer in this process; no global generator is moved."""
+    """Run, judge and diagnose an answer in this process; no global generator is moved.
+
+    ``known`` is of the same exercise and seed: whoever evaluates many answers keeps one.
+    """
     with _global_generators(seed):
         recording = run(exercise, answer, seed=seed, time_limit=time_limit)
-        known = Known(exercise, seed)
+        known = known or Known(exercise, seed)
         report = judge(exercise, recording, seed=seed, known=known)
         if report.status == "failed" and report.problem is None:
             diagnoses = tuple(tell(exercise, m) for m in recognise(recording, known))
@@ -521,7 +537,7 @@ def recording_of(seen: Mapping[str, tuple[Value | Raised, ...]], printed: str) -
 class Known:
     """What the reference and the misconceptions of one exercise show on one seed.
 
-    Each is computed when it is first asked for. Whoever judges many answers keeps one.
+    Each is computed when it is first asked for.
     """
 
     def __init__(self, exercise: Exercise, seed: int) -> None:

@@ -7,7 +7,6 @@ it reads the recording.
 """
 
 import copy
-import dataclasses
 import functools
 import inspect
 import json
@@ -21,7 +20,6 @@ from course_pkg.checks import engine
 from course_pkg.checks.compare import Opaque, difference, plain
 from course_pkg.checks.engine import (
     SEED,
-    CheckFailed,
     Exercise,
     Inputs,
     Known,
@@ -32,7 +30,6 @@ from course_pkg.checks.engine import (
     Report,
     Value,
 )
-from course_pkg.checks.progress import record_in_notebook
 from course_pkg.grading import wire
 
 FOLDER = Path(__file__).parents[1] / "checks" / "recordings"
@@ -239,13 +236,7 @@ def evaluate(exercise: Exercise, answer: Any) -> Report:
     """
     known = _FromRecordings(exercise)
     known.refuse_other_inputs()
-    recording = engine.run(exercise, answer)
-    report = engine.judge(exercise, recording, known=known)
-    if report.status == "failed" and report.problem is None:
-        found = engine.recognise(recording, known)
-        told = tuple(engine.tell(exercise, misconception) for misconception in found)
-        report = dataclasses.replace(report, diagnoses=told)
-    return report
+    return engine.evaluate(exercise, answer, known=known)
 
 
 def check(exercise_id: str, answer: Any, *, hint: int = False) -> None:
@@ -267,19 +258,7 @@ def check(exercise_id: str, answer: Any, *, hint: int = False) -> None:
         print(f"{exercise_id}: not checked here. {unchecked['exercises'][exercise_id]}")
         return
     exercise = engine.find_exercise(exercise_id)
-    report = evaluate(exercise, answer)
-    shown = engine.Shown(report, engine.hints_of(exercise, report, int(hint)))
-    said = str(shown)
-    if engine.in_jupyter():
-        from IPython.display import display
-
-        display(shown)
-        record_in_notebook(report)
-        said = report.headline  # the rest was just shown
-    elif report.status == "passed":
-        print(said)
-    if report.status != "passed":
-        raise CheckFailed(said, report)
+    engine.present(exercise, evaluate(exercise, answer), hints=int(hint))
     if exercise_id in unchecked["properties"]:
         names = ", ".join(unchecked["properties"][exercise_id])
         print(f"Looked at only when you hand in: {names}.")
