@@ -331,7 +331,7 @@ def test_formgrader_sees_assignments_submissions_and_comments(run, rules, course
     indices = api.get_notebook_submission_indices("chapter-03", "chapter-03")
     assert len(indices) == 1  # the one whose notebook is there to be marked
     with Gradebook(config.CourseDirectory.db_url) as book:
-        place = ("03.heads", "chapter-03", "chapter-03", "anna")
+        place = ("03-heads", "chapter-03", "chapter-03", "anna")
         grade, comment = book.find_grade(*place), book.find_comment(*place)
         assert (grade.manual_score, grade.needs_manual_grade) == (1.5, False)
         assert comment.comment == "Look at head 2; why back?"
@@ -348,7 +348,7 @@ def test_formgrader_gets_the_answers_as_data(course):
     nbformat.validate(notebook)
     (cell,) = notebook.cells
     assert cell.source == f"look = {grading_demo.SCRIPT!r}  # ⟨U+001B⟩"
-    assert (cell.outputs, cell.metadata.nbgrader.grade_id) == ([], "03.heads")
+    assert (cell.outputs, cell.metadata.nbgrader.grade_id) == ([], "03-heads")
 
 
 def test_a_second_export_keeps_what_formgrader_was_told(run, rules, course, tmp_path):
@@ -356,8 +356,8 @@ def test_a_second_export_keeps_what_formgrader_was_told(run, rules, course, tmp_
 
     path = tmp_path / "gradebook.db"
     path.write_bytes((course / "gradebook.db").read_bytes())
-    ben = ("03.heads", "chapter-03", "chapter-03", "ben")
-    anna = ("03.heads", "chapter-03", "chapter-03", "anna")
+    ben = ("03-heads", "chapter-03", "chapter-03", "ben")
+    anna = ("03-heads", "chapter-03", "chapter-03", "anna")
     with Gradebook(f"sqlite:///{path}") as book:
         book.find_grade(*ben).manual_score = 0.25
         book.find_comment(*ben).manual_comment = "From formgrader."
@@ -388,7 +388,7 @@ def test_a_newer_exercise_is_added_to_an_older_gradebook(run, rules, tmp_path, c
             "SELECT g.manual_score FROM grade g JOIN base_cell c ON c.id = g.cell_id "
             "JOIN submitted_notebook n ON n.id = g.notebook_id "
             "JOIN submitted_assignment a ON a.id = n.assignment_id "
-            "WHERE c.name = '03.heads' AND a.student_id = 'anna'"
+            "WHERE c.name = '03-heads' AND a.student_id = 'anna'"
         ).fetchone()
     assert score == 1.5
 

@@ -24,7 +24,7 @@ pytest.importorskip("nbgrader")
 
 from course_pkg.authoring import exercises, formats
 from course_pkg.checks import engine
-from course_pkg.grading import recorded, release, shipped
+from course_pkg.grading import exports, recorded, release, results, shipped
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
@@ -58,6 +58,22 @@ def contents(folder):
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def test_a_gradebook_has_the_cells_that_were_handed_out(whole, tmp_path):
+    from nbgrader.api import Gradebook
+
+    infos = tuple(results.ExerciseInfo(e.id, e.heading, e.kind, e.points, "") for e in ALL)
+    exports.nbgrader(results.Run(0, "bubblewrap", infos, (), ()), tmp_path / "gradebook.db")
+    with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as book:
+        for number, page in PAGES.items():
+            name = f"chapter-{number:02}"
+            cells = [c.metadata.get("nbgrader", {}) for c in notebook(whole, page).cells]
+            points = {c["grade_id"]: c["points"] for c in cells if c.get("grade")}
+            answers = {c["grade_id"] for c in cells if c.get("solution")}
+            kept = book.find_notebook(name, name)
+            assert {c.name: c.max_score for c in kept.grade_cells} == points
+            assert {c.name for c in kept.solution_cells} == answers
 
 
 # A repository of one chapter, quick to release and free to spoil

@@ -26,6 +26,7 @@ import nbformat
 
 from course_pkg.files import atomic_write
 from course_pkg.grading import reports
+from course_pkg.grading.release import SCHEMA_VERSION, grade_id, graded_id
 from course_pkg.grading.reports import (
     Marks,
     earned,
@@ -426,11 +427,12 @@ def nbgrader(
 ) -> list[str]:
     """Write or update an nbgrader gradebook: ``gradebook.db``, which nbgrader reads as its own.
 
-    An assignment ``chapter-03`` per chapter with one notebook, a grade cell per exercise, and a
-    submission per file that was handed in. What the checks give is the automatic score, a manual
-    mark the manual score; an exercise for extra credit has a maximum of 0; the late penalty is the
-    notebook's. An existing gradebook keeps what is not of this run, and the scores and comments
-    that were given in formgrader where there is no mark; a line says where that differs.
+    An assignment ``chapter-03`` per chapter with one notebook, in it the cells that ``release``
+    hands out for each exercise, and a submission per file that was handed in. What the checks give
+    is the automatic score, a manual mark the manual score; an exercise for extra credit has a
+    maximum of 0; the late penalty is the notebook's. An existing gradebook keeps what is not of
+    this run, and the scores and comments that were given in formgrader where there is no mark; a
+    line says where that differs.
 
     The folder of ``path`` is then a course folder: it gets ``source/chapter-03``, without which
     formgrader lists no assignment, and for each of ``submissions`` the answers, without outputs,
@@ -479,20 +481,35 @@ def _notebook(run: Run, submission: "Submission") -> str:
         answer = submission.answers.get(exercise.exercise_id)
         if answer is None:
             continue
-        cell = nbformat.v4.new_code_cell(visible(answer.source))
-        cell.id = exercise.exercise_id.replace(".", "-")
-        cell.metadata["nbgrader"] = {
-            "schema_version": 3,
-            "cell_type": "code",
-            "grade": True,
-            "solution": True,
-            "task": False,
-            "locked": False,
-            "points": exercise.points,
-            "grade_id": exercise.exercise_id,
-        }
-        notebook.cells.append(cell)
+        solution, graded = _cells(exercise)
+        points: dict[str, Any] = {"grade": True, "points": exercise.points}
+        kind = points if solution == graded else {}
+        notebook.cells.append(_cell(visible(answer.source), solution, solution=True, **kind))
+        if solution != graded:
+            said = f"# The points of {exercise.exercise_id}, as its checks gave them."
+            notebook.cells.append(_cell(said, graded, locked=True, **points))
     return nbformat.writes(notebook)
+
+
+def _cells(exercise: ExerciseInfo) -> tuple[str, str]:
+    """nbgrader's names of the cell with the answer and of the one with the points."""
+    return grade_id(exercise.exercise_id), graded_id(exercise.exercise_id, exercise.kind)
+
+
+def _cell(source: str, name: str, **kind: Any) -> Any:
+    cell = nbformat.v4.new_code_cell(source)
+    cell.id = name
+    cell.metadata["nbgrader"] = {
+        "schema_version": SCHEMA_VERSION,
+        "cell_type": "code",
+        "grade": False,
+        "solution": False,
+        "task": False,
+        "locked": False,
+        "grade_id": name,
+        **kind,
+    }
+    return cell
 
 
 @contextlib.contextmanager
@@ -551,10 +568,10 @@ def _fill(api: Any, book: Any, run: Run, rules: Rules, marks: Marks, notes: list
         book.update_or_create_assignment(name, duedate=due)
         book.update_or_create_notebook(name, name)
         for exercise in _of_chapter(run, chapter):
-            cell = exercise.exercise_id
-            points = 0 if cell in rules.extra else exercise.points
-            book.update_or_create_grade_cell(cell, name, name, max_score=points, cell_type="code")
-            book.update_or_create_solution_cell(cell, name, name)
+            solution, graded = _cells(exercise)
+            points = 0 if exercise.exercise_id in rules.extra else exercise.points
+            book.update_or_create_grade_cell(graded, name, name, max_score=points, cell_type="code")
+            book.update_or_create_solution_cell(solution, name, name)
     for student in run.students:
         first, _, last = _plain(student.name).rpartition(" ")
         names = {"first_name": guard(first), "last_name": guard(last)}
@@ -590,10 +607,13 @@ def _grade(
     comments = {comment.cell_id: comment for comment in notebook.comments}
     cells = {cell.name: cell for cell in notebook.notebook.grade_cells}
     remarks = {cell.name: cell for cell in notebook.notebook.solution_cells}
-    exercises = {exercise.exercise_id: exercise for exercise in run.exercises}
-    for name in sorted(cells.keys() & exercises.keys()):
-        # An older gradebook may lack the cells of a newer exercise.
-        place, remark = cells[name].id, remarks[name].id
+    for exercise in run.exercises:
+        name = exercise.exercise_id
+        solution, graded = _cells(exercise)
+        if graded not in cells or solution not in remarks:
+            continue  # of another chapter
+        place, remark = cells[graded].id, remarks[solution].id
+        # An older gradebook lacks these of a newer exercise.
         grade = grades.get(place) or api.Grade(cell_id=place, notebook=notebook)
         comment = comments.get(remark) or api.Comment(cell_id=remark, notebook=notebook)
         book.db.add_all([grade, comment])
@@ -613,7 +633,7 @@ def _grade(
                 f"{_who(student)}, {name}: the gradebook has {before:g} as manual score, the marks "
                 "have none. It stays, and counts in the gradebook only."
             )
-        explore = exercises[name].kind == "explore"
+        explore = exercise.kind == "explore"
         grade.needs_manual_grade = explore and grade.manual_score is None
         told = _why(result) if result is not None and result.status != "passed" else []
         comment.auto_comment = visible("\n".join(told), 4000) or None
