@@ -112,6 +112,10 @@ def _hidden_numbers(exercise_id):
     return numbers(SEED) - numbers(engine.SEED), numbers(engine.SEED)
 
 
+def _all_that_is_told(result):
+    return json.dumps({**result.to_dict(), "seconds": 0})  # these may be any number
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -125,7 +129,7 @@ def _hidden_numbers(exercise_id):
 )
 def test_no_hidden_input_gets_out_whatever_the_code_does(examine, body):
     result = examine(SPLIT, f"def split_heads(x, num_heads):\n    {body}")
-    told = json.dumps(result.to_dict())
+    told = _all_that_is_told(result)
     hidden, public = _hidden_numbers(SPLIT)
     assert not [number for number in hidden if number in told]
     if "return [" not in body and "return {" not in body:
@@ -140,7 +144,7 @@ found = [o for o in gc.get_objects() if isinstance(o, dict) and "looks" in o]
 x = found[0]["looks"][0][3][0][0]
 raise ValueError(" ".join(f"{v:.5f}" for v in x.flatten().tolist()[:30]))
 """
-    told = json.dumps(examine(SPLIT, cell).to_dict())
+    told = _all_that_is_told(examine(SPLIT, cell))
     hidden, _ = _hidden_numbers(SPLIT)
     assert not [number for number in hidden if number in told]
 
