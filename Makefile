@@ -49,8 +49,9 @@ exercises: $(BOOK_READY) ## make exercises/ from solutions/
 proof: $(TEST_READY) ## measure how right the checks are, into book/data/proof.json (long; resumes)
 	$(PY) tests/proof.py --resume --jobs $(JOBS)
 
-lint: $(TEST_READY) ## check style and spelling
+lint: $(TEST_READY) ## check style, types and spelling
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 	$(BIN)/codespell
 
 system: ## install Debian's Chromium and bubblewrap, for the browser tests and grading

@@ -117,7 +117,7 @@ class _Nothing:
 class _Inert(types.ModuleType):
     """A module that can be imported and does nothing."""
 
-    __path__: tuple[str, ...] = ()
+    __path__: Any = ()
 
     def __getattr__(self, name: str) -> _Nothing:
         if name.startswith("__"):
@@ -424,8 +424,9 @@ def _one(
     for descriptor in (ours, order, reply):
         os.close(descriptor)
     stopped = False
+    sources: list[Any] = [theirs, control]
     while True:
-        ready, _, _ = select.select([theirs, control], [], [])
+        ready, _, _ = select.select(sources, [], [])
         if control in ready:
             if not control.recv(65536):
                 os._exit(0)
@@ -550,7 +551,7 @@ def _limit(limits: Mapping[str, int]) -> None:
 
 # The system's calls that Python 3.11 has no names for
 
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_libc: Any = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def _checked(result: int, what: str) -> None:

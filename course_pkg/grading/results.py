@@ -218,8 +218,8 @@ def merged(old: Run, new: Run) -> Run:
         for _, student in sorted(students.items())
     )
     oddities = tuple(dict.fromkeys((*old.oddities, *new.oddities)))
-    exercises = tuple(infos[exercise_id] for exercise_id in order)
-    return dataclasses.replace(new, exercises=exercises, students=whole, oddities=oddities)
+    graded = tuple(infos[exercise_id] for exercise_id in order)
+    return dataclasses.replace(new, exercises=graded, students=whole, oddities=oddities)
 
 
 def _place(exercise_id: str, *runs: Run) -> int:

@@ -439,7 +439,7 @@ class Sandbox:
             command = _container(self.kind, self.limits, name)
         config = _config(self.kind, self.limits, self._first_uid)
         if self.kind.name == "unsandboxed":
-            config["site"] = str(Path(importlib.metadata.distribution("torch").locate_file("")))
+            config["site"] = str(importlib.metadata.distribution("torch").locate_file(""))
             config["folder"] = str(Path(__file__).parents[2])
         start = time.monotonic()
         first = json.dumps(config).encode() + b"\n"
