@@ -68,6 +68,9 @@ class _Course(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:  # `course ... | head`: click ends quietly
             raise
+        except KeyboardInterrupt:  # where no command says more
+            click.echo("stopped", err=True)
+            raise click.exceptions.Exit(130) from None
         except (OSError, ValueError, FloatingPointError) as error:
             if ctx.params["debug"]:
                 raise

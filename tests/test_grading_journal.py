@@ -264,7 +264,7 @@ try:
 except OSError as error:
     said = error
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-print(type(said).__name__, number)
+print(type(said).__name__, number, Path(said.filename).name)
 with Journal(Path(sys.argv[1]), {"seed": 1}, resume=True):
     pass
 """
@@ -275,8 +275,8 @@ def test_a_full_disk_costs_the_last_line(tmp_path, seed):
     size = random.Random(seed).randint(400, 20_000)
     done = run_python(FULL, tmp_path, size)
     assert done.returncode == 0, done.stderr
-    kind, number = done.stdout.split()
-    assert kind == "OSError"
+    kind, number, name = done.stdout.split()
+    assert (kind, name) == ("OSError", JOURNAL)
     run, found, finished, whole = journal.read(tmp_path / JOURNAL)
     assert (run, finished) == ({"seed": 1}, False)
     assert [student for student, _ in found] == [f"student{n}" for n in range(int(number))]

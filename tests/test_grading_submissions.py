@@ -313,9 +313,19 @@ def test_what_systems_leave_behind_is_passed_over_in_silence(tmp_path):
     for name in names:
         put(tmp_path / "anna" / name, "no notebook")
     put(tmp_path / "ben.zip", zipped([(f"{STEM}.ipynb", chapter()), *((n, "no") for n in names)]))
+    for name in (".DS_Store", ".git/config", "__MACOSX/x", ".ipynb_checkpoints/x"):
+        put(tmp_path / name, "of a tool")
     collected = collect(tmp_path, IDS)
     assert [s.attempts for s in collected.submissions] == [1, 1]
     assert collected.oddities == ()
+
+
+def test_a_students_folder_that_nobody_sees_is_told(tmp_path):
+    for student in ("anna", ".ben"):
+        put(tmp_path / student / f"{STEM}.ipynb", chapter())
+    collected = collect(tmp_path, IDS)
+    assert [s.student for s in collected.submissions] == ["anna"]
+    assert collected.oddities == (".ben: begins with a dot: give the folder another name",)
 
 
 # Names

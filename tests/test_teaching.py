@@ -10,6 +10,7 @@ import sandboxes
 from click.testing import CliRunner
 
 from course_pkg.cli import course
+from course_pkg.grading import sandbox
 
 ROOT = Path(__file__).parents[1]
 SPLIT = "03.split_heads"
@@ -156,6 +157,16 @@ def test_without_a_sandbox_nothing_is_graded(tmp_path, monkeypatch):
     said = refused("grade", tmp_path / "in", "--out", tmp_path / "out", "--root", ROOT)
     assert "Install bubblewrap" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_while_a_sandbox_is_looked_for(tmp_path, monkeypatch):
+    def interrupt(**_):
+        raise KeyboardInterrupt
+
+    hand_in(tmp_path / "in", "ada", RIGHT)
+    monkeypatch.setattr(sandbox, "find", interrupt)
+    result = run("grade", tmp_path / "in", "--out", tmp_path / "out", "--root", ROOT)
+    assert (result.exit_code, result.output.strip()) == (130, "stopped")
 
 
 def test_unsafe_marks_every_row_and_page(tmp_path, monkeypatch):

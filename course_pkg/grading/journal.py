@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -82,7 +82,8 @@ class Journal:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            self._file.close()  # what a full disk did not take is tried once more
+            with self._named():
+                self._file.close()  # what a full disk did not take is tried once more
         finally:
             self._lock.close()
 
@@ -106,9 +107,18 @@ class Journal:
 
     def _add(self, content: Mapping[str, Any]) -> None:
         text = json.dumps(content, sort_keys=True)
-        self._file.write(f"{zlib.crc32(text.encode()):08x} {text}\n".encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._named():
+            self._file.write(f"{zlib.crc32(text.encode()):08x} {text}\n".encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """The errors of an open file name no file; these do."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
 
 _Results = dict[tuple[str, str], tuple[str, ExerciseResult]]

@@ -225,10 +225,16 @@ class _Budget:
 _UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")  # Unicode's categories
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _SKIPPED = {"__macosx", "thumbs.db", "desktop.ini"}
+_OF_TOOLS = {".git", ".idea", ".ipynb_checkpoints", ".vscode"}
 
 
 def _is_skipped(name: str) -> bool:
     return name.startswith(".") or name.casefold() in _SKIPPED
+
+
+def _may_be_of_a_student(entry: "os.DirEntry[str]") -> bool:
+    is_hidden = entry.name.startswith(".") and entry.name not in _OF_TOOLS
+    return is_hidden and entry.is_dir(follow_symlinks=False)
 
 
 def _kind(name: str) -> _Kind:
@@ -287,11 +293,17 @@ class _Disk:
 
     def _walk(self, folder: int, parents: tuple[str, ...], items: list[_Item]) -> None:
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if not _is_skipped(entry.name))
+            names = sorted(
+                entry.name
+                for entry in entries
+                if not _is_skipped(entry.name) or (not parents and _may_be_of_a_student(entry))
+            )
         for name in names:
             parts = (*parents, name)
             shown = "/".join(_visible(part) for part in parts)
             try:
+                if _is_skipped(name):
+                    raise _RefusedError("begins with a dot: give the folder another name")
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 mode = found.st_mode
                 time = _whole_second(found.st_mtime_ns // 10**9)
