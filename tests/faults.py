@@ -114,9 +114,12 @@ def whole_lines(out: Path) -> list[bytes]:
 
 
 def key(line: bytes) -> tuple[str, str] | None:
-    """The student and the exercise of a journal's line; of other lines nothing."""
-    content = json.loads(line.partition(b" ")[2])
-    return (content["student"], content["result"]["exercise_id"]) if "result" in content else None
+    """The student and the exercise of a journal's line; nothing of other lines and damaged ones."""
+    try:
+        content = json.loads(line.partition(b" ")[2])
+        return content["student"], content["result"]["exercise_id"]
+    except (ValueError, KeyError):
+        return None
 
 
 def lost(before: Sequence[bytes], after: Sequence[bytes], changed: Sequence[Any] = ()) -> int:
@@ -206,8 +209,11 @@ class Grader:
         command += [] if seed is None else ["--seed", str(seed)]
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 -- both end with this object
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        # What a shell starts in the background ignores Ctrl-C, and so does what that starts.
+        listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         self.process = subprocess.Popen(
             command,
+            preexec_fn=listening,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=self._said,

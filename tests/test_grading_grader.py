@@ -410,6 +410,20 @@ def test_what_was_handed_in_anew_is_graded_anew(grade, tmp_path):
         assert run.students[0].exercises[SPLIT].points == points
 
 
+def test_what_is_odd_about_an_answer_is_told_though_it_was_graded_before(grade, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "ada").mkdir(parents=True)
+    path = folder / "ada" / "03_multi_head_attention.ipynb"
+    notebook = class_of.notebook_of(3, {SPLIT: RIGHT})
+    path.write_text(json.dumps(notebook))
+    assert not grade(folder, out, seed=SEED).students[0].exercises[SPLIT].oddities
+    (cell,) = (c for c in notebook["cells"] if "".join(c["source"]) == RIGHT)
+    notebook["cells"].append({**cell, "id": "twice"})
+    path.write_text(json.dumps(notebook))
+    result = grade(folder, out, resume=True).students[0].exercises[SPLIT]
+    assert (result.points, result.oddities) == (2, ("2 cells have this exercise's id: all alike",))
+
+
 def test_two_graders_on_one_folder(grade, a_class, tmp_path):
     entered, leave = threading.Event(), threading.Event()
 

@@ -393,7 +393,7 @@ class _Task:
 
     @property
     def of(self) -> str:
-        return digest(self.cell, *self.extras)
+        return digest(self.cell, repr(self.oddities), *self.extras)
 
 
 def grade(
