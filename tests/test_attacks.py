@@ -482,7 +482,7 @@ def keep_table(run: results.Run, user: str) -> None:
     ]
     kept["attacks"] = sorted(rows, key=lambda row: (row["name"], row["mode"]))
     with atomic_write(path) as file:
-        file.write(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+        file.write(json.dumps(kept, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 # What holds of the files themselves, sandbox or not
