@@ -66,7 +66,7 @@ SURVIVORS = Path(__file__).parent / "survivors"
 # time and not of the clock's: a busy machine kills no mutant.
 TIMES_SLOWER = 5
 MEMORY = 2**30  # what a mutant may take on top of what is in use
-SHARE = 8
+SHARE = 12
 
 Verdict = Literal["survived", "value", "raise", "time"]
 

@@ -226,7 +226,7 @@ def report(run, collected):
 
 
 limits = {"time_limit": 2.0, "cell_limit": 2.0}
-run = grade(submissions, out, jobs=4, seed=20260101, report=report, **limits)
+run = grade(submissions, out, jobs=6, seed=20260101, report=report, **limits)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 told.write_text(json.dumps({"run": run.to_dict(), "peak": peak}))
 """
