@@ -41,6 +41,16 @@ class GPT(nn.Module):
         """(B, T) -> (B, T, V): the logits of the token that follows each position.
 
         Raises:
+            ValueError: as ``features``.
+        """
+        return self.output_head(self.features(ids))  # (B, T, D) -> (B, T, V)
+
+    def features(
+        self, ids: Int[Tensor, "batch tokens"]
+    ) -> Float[Tensor, "batch tokens {self.config.d_model}"]:
+        """(B, T) -> (B, T, D): the vectors that the output head turns into logits.
+
+        Raises:
             ValueError: ``ids`` is not a (batch, tokens) tensor of whole numbers, is empty, is
                 longer than the context, or holds an id outside the vocabulary. (On CUDA the last
                 is left to the device's own check, which does not stall the queue.)
@@ -51,7 +61,7 @@ class GPT(nn.Module):
         x = self.embedding_dropout(x)
         for block in self.blocks:
             x = block(x)  # (B, T, D)
-        return self.output_head(self.final_norm(x))  # (B, T, D) -> (B, T, V)
+        return self.final_norm(x)
 
     def num_parameters(self, non_embedding: bool = False) -> int:
         """Number of parameters; a tied output head counts once.

@@ -291,4 +291,4 @@ def test_some_steps_learn_one_batch():
 def test_bad_ids_are_named(ids, message):
     # Without the type checks that the test run puts before it.
     with pytest.raises(ValueError, match=message):
-        inspect.unwrap(GPT.forward)(small(), ids)
+        inspect.unwrap(GPT.features)(small(), ids)
