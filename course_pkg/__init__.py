@@ -16,6 +16,7 @@ _MODULES = {
         "MultiHeadAttentionWrapper",
         "MultiHeadAttention",
     ),
+    "cache": ("CachedGPT",),
     "checks": ("check",),
     "checks.curves": ("diagnose",),
     "config": ("GPTConfig", "TrainingConfig", "PRESETS"),

@@ -13,6 +13,7 @@ import dataclasses
 import importlib.util
 import io
 import json
+import os
 import platform
 import sys
 import warnings
@@ -91,6 +92,9 @@ def main() -> None:
         # A terminal in an old encoding shows a question mark instead of stopping the story.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    # PyTorch's threads wait by going in circles. Beside any other work on the machine that makes
+    # a small model ten times slower, and each of its many small steps waits for the slowest.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     course(prog_name="course")
 
 
@@ -610,6 +614,7 @@ def _history(folder: Path) -> tuple[Any, int]:
 @click.option("--top-p", type=float, help="Draw from the likeliest tokens that hold this much.")
 @click.option("--seed", type=int, help="The same seed writes the same text.")
 @click.option("--num-samples", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--int8", is_flag=True, help="Weights of 8 bits: faster for a large model.")
 @click.option("--mine", metavar="FOLDER", help="Use your own pieces, as in course train.")
 def generate(
     model: str,
@@ -620,6 +625,7 @@ def generate(
     top_p: float | None,
     seed: int | None,
     num_samples: int,
+    int8: bool,
     mine: str | None,
 ) -> None:
     """Let a model continue a text.
@@ -627,6 +633,8 @@ def generate(
     MODEL is a folder that `course train` made, or a name such as story-1m. Without PROMPT the
     model begins a text of its own.
     """
+    if int8 and mine is not None:
+        raise ValueError("--int8 and --mine do not go together: your pieces run as they are.")
     gpt, tokenizer = _load_model(model)
     pieces_of = _load_mine(mine)
     if pieces_of is not None:
@@ -645,6 +653,7 @@ def generate(
             top_p,
             seed=None if seed is None else seed + number,
             mine=pieces_of,
+            int8=int8,
         )
         if num_samples > 1:
             click.echo(f"--- {number + 1} of {num_samples}")
@@ -664,10 +673,12 @@ def _continuation(
     top_p: float | None,
     seed: int | None,
     mine: "Mine | None" = None,
+    int8: bool = False,
 ) -> Iterator[str]:
     """The text that follows, piece by piece. Bad arguments are refused at once."""
     import torch
 
+    from course_pkg.cache import CachedGPT
     from course_pkg.generation import stream
 
     generator = torch.Generator()
@@ -680,8 +691,9 @@ def _continuation(
     if not ids:  # a document begins where the one before it ended
         ids = tokenizer.encode("\n") if end is None else [end]
     device = next(model.parameters()).device
+    reader = CachedGPT(model, int8=True) if int8 else model
     tokens = (stream if mine is None else mine.stream)(
-        model,
+        reader,  # type: ignore[arg-type]  # never int8 with mine
         torch.tensor([ids], device=device),
         max_new_tokens,
         temperature,

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from course_pkg.cache import CachedGPT, can_cache
 from course_pkg.gpt import GPT
 
 
@@ -70,7 +71,7 @@ def next_token_probabilities(
 
 
 def generate(
-    model: GPT,
+    model: GPT | CachedGPT,
     ids: Int[Tensor, "batch tokens"],
     max_new_tokens: int,
     temperature: float = 1.0,
@@ -78,12 +79,14 @@ def generate(
     top_p: float | None = None,
     stop_ids: Collection[int] = (),
     generator: torch.Generator | None = None,
+    cache: bool = True,
 ) -> Int[Tensor, "batch tokens_and_new"]:
     """Continue each sequence of a batch by up to ``max_new_tokens`` tokens.
 
     Args:
         model: any module from (B, T) ids to (B, T, V) logits with a ``GPTConfig`` as ``config``.
-            It runs in eval mode and without gradients, and is left in the mode it was in.
+            It runs in eval mode and without gradients, and is left in the mode it was in. Or a
+            ``CachedGPT`` for this size of batch; what it has read stays as it is.
         ids: (B, T), the prompts. The model sees the last ``context_length`` tokens.
         max_new_tokens: the most tokens to add.
         temperature: see ``next_token_probabilities``; 0 always takes the most probable token.
@@ -92,6 +95,10 @@ def generate(
         stop_ids: ids that end a sequence. They count where they are generated, not in a prompt.
         generator: the source of all randomness, on any device: tokens are drawn on its own.
             ``None`` is PyTorch's global generator.
+        cache: read each token only once (see ``CachedGPT``) if the model can, as long as the text
+            fits into the context. Beyond it the oldest token leaves with each new one and every
+            position moves, so the whole context is read again. The tokens are those of
+            ``cache=False``, except where rounding decides between two that are equally probable.
 
     Returns:
         (B, T + new): the prompts and what follows them, ``max_new_tokens`` tokens or fewer when
@@ -100,12 +107,12 @@ def generate(
     Raises:
         ValueError: an argument is not allowed.
     """
-    new = stream(model, ids, max_new_tokens, temperature, top_k, top_p, stop_ids, generator)
+    new = stream(model, ids, max_new_tokens, temperature, top_k, top_p, stop_ids, generator, cache)
     return torch.cat([ids, *(tokens.unsqueeze(1).to(ids.dtype) for tokens in new)], dim=1)
 
 
 def stream(
-    model: GPT,
+    model: GPT | CachedGPT,
     ids: Int[Tensor, "batch tokens"],
     max_new_tokens: int,
     temperature: float = 1.0,
@@ -113,6 +120,7 @@ def stream(
     top_p: float | None = None,
     stop_ids: Collection[int] = (),
     generator: torch.Generator | None = None,
+    cache: bool = True,
     *,
     probabilities: Callable[..., Tensor] = next_token_probabilities,
 ) -> Iterator[Int[Tensor, "batch"]]:
@@ -135,34 +143,50 @@ def stream(
                 f"stop_ids holds {stop_id!r}: ids must be in [0, vocab_size="
                 f"{model.config.vocab_size})."
             )
+    if isinstance(model, CachedGPT):
+        model.require_batch(ids)
     sampling = functools.partial(probabilities, temperature=temperature, top_k=top_k, top_p=top_p)
-    return _stream(model, ids, max_new_tokens, temperature, sampling, stop_ids, generator)
+    return _stream(model, ids, max_new_tokens, temperature, sampling, stop_ids, generator, cache)
 
 
 def _stream(
-    model: GPT,
+    model: GPT | CachedGPT,
     ids: Tensor,
     max_new_tokens: int,
     temperature: float,
     sampling: Callable[[Tensor], Tensor],
     stop_ids: Collection[int],
     generator: torch.Generator | None,
+    cache: bool,
 ) -> Iterator[Tensor]:
+    if isinstance(model, CachedGPT):
+        model = model.fresh()
+    elif cache and max_new_tokens > 1 and can_cache(model):
+        model = CachedGPT(model, ids.shape[0])
     stops = torch.tensor(sorted(stop_ids), dtype=torch.long, device=ids.device)
     stopped = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
     tokens = ids[:, -1].long()
     ids = ids.long()
     for _ in range(max_new_tokens):
-        # Per token, because a consumer's own code runs at each yield.
-        with torch.no_grad(), _eval_mode(model):
-            logits = model(ids[:, -model.config.context_length :])[:, -1]  # (B, T, V) -> (B, V)
-        drawn = _draw(sampling(logits.detach()), temperature, generator)  # (B, V) -> (B,)
+        drawn = _draw(sampling(_next_logits(model, ids)), temperature, generator)  # (B, V) -> (B,)
         tokens = torch.where(stopped, tokens, drawn)
         stopped = stopped | torch.isin(tokens, stops)
         ids = torch.cat([ids, tokens.unsqueeze(1)], dim=1)  # (B, T) -> (B, T + 1)
         yield tokens
         if stopped.all():
             return
+
+
+def _next_logits(model: GPT | CachedGPT, ids: Tensor) -> Tensor:
+    """(B, T) -> (B, V): after the last of the ids, of which the cache has read the first."""
+    window = ids[:, -model.config.context_length :]
+    if not isinstance(model, CachedGPT):
+        # Per token, because a consumer's own code runs between two.
+        with torch.no_grad(), _eval_mode(model):
+            return model(window)[:, -1].detach()  # (B, T, V) -> (B, V)
+    if window.shape[1] < ids.shape[1]:
+        model.forget()  # each token of the window has another position than it had before
+    return model.read(window[:, model.length :])
 
 
 def _draw(probabilities: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:

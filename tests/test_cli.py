@@ -437,6 +437,18 @@ def test_generate_several_samples(finished):
     assert samples[1] == second
 
 
+def test_generate_with_weights_of_8_bits(finished):
+    from course_pkg.cache import CachedGPT
+    from course_pkg.generation import generate
+
+    tokenizer = BPETokenizer.load(finished[0] / "tokenizer.json")
+    reader = CachedGPT(load_pretrained(finished[0]), int8=True)
+    ids = torch.tensor([tokenizer.encode("the cat")])
+    expected = tokenizer.decode(generate(reader, ids, 9, temperature=0.0)[0].tolist())
+    options = ("--temperature", "0", "--max-new-tokens", "9", "--int8")
+    assert succeed("generate", finished[0], "the cat", *options) == expected + "\n"
+
+
 def test_generate_without_a_prompt_begins_a_text(finished):
     assert succeed("generate", finished[0], "--seed", 0).strip()
 
@@ -473,6 +485,7 @@ def test_streamed_text_is_cut_at_characters():
         (["RUN", "x", "--top-p", "2"], "top_p=2.0 is not allowed"),
         (["RUN", "x", "--max-new-tokens", "-1"], "max_new_tokens=-1 is not allowed"),
         (["RUN", "\udcff"], "lone surrogate"),
+        (["RUN", "x", "--int8", "--mine", "folder"], "--int8 and --mine do not go together"),
     ],
 )
 def test_generate_refuses_in_one_line(finished, arguments, words):
