@@ -31,7 +31,7 @@ def test_all_directions_become_about_equally_long(shape, seed, scale):
     torch.testing.assert_close(diagonal, torch.diag_embed(values), rtol=0, atol=1e-8)
     lengths = singular / matrices.norm(dim=(-2, -1)).unsqueeze(-1)
     assert ((values > 0.68) & (values < 1.14))[lengths > 0.01].all()
-    assert (values < 1.14).all()
+    assert ((values > 0) & (values < 1.21)).all()  # no direction is turned round
 
 
 def test_a_matrix_of_zeros_stays_one():
