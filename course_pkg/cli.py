@@ -25,6 +25,7 @@ import click
 
 from course_pkg import __version__, files, learning, teaching
 from course_pkg.config import PRESETS, GPTConfig, TrainingConfig
+from course_pkg.devices import DEVICES, choose_device
 from course_pkg.errors import unknown_name
 from course_pkg.files import atomic_write, packaged_models
 
@@ -44,7 +45,6 @@ CORPORA = {
     "stories": "simple English stories for children, part of this package",
     "shakespeare": "Tiny Shakespeare, 1,115,394 bytes, fetched on first use",
 }
-DEVICES = ("auto", "cpu", "cuda", "mps")
 # The names under which --tokenizer finds a tokenizer that is not in a file of the user's.
 TOKENIZERS = ("gpt2", "stories")
 
@@ -533,23 +533,9 @@ def _lasting_name(corpus: str) -> str:
     return corpus if corpus in CORPORA else str(Path(corpus).resolve())
 
 
-def _device(name: str, mine_folder: str | None = None) -> "torch.device":
-    if name not in DEVICES:
-        raise unknown_name("--device", name, DEVICES)
-    import torch
-
-    present = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto" and mine_folder is not None:
-        name = "cpu"  # an exercise does not ask on which device its tensors are
-    if name == "auto":
-        name = next(kind for kind, there in present.items() if there)
-    if not present[name]:
-        raise ValueError(f"--device={name}: there is no such device here.")
-    return torch.device(name)
+def _device(name: str, mine_folder: str | None) -> "torch.device":
+    # An exercise does not ask on which device its tensors are.
+    return choose_device("cpu" if name == "auto" and mine_folder is not None else name)
 
 
 # course diagnose

@@ -9,6 +9,9 @@ from course_pkg.errors import unknown_name
 
 Config = TypeVar("Config", bound="_Config")
 
+PRECISIONS = ("float32", "bfloat16", "auto")
+PARALLEL = ("ddp", "fsdp")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Config:
@@ -52,6 +55,13 @@ class _Config:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         self._require(number and low <= value < high, name, allowed)
 
+    def _require_switch(self, *names: str) -> None:
+        for name in names:
+            self._require(isinstance(getattr(self, name), bool), name, "True or False")
+
+    def _require_choice(self, name: str, allowed: tuple[str, ...]) -> None:
+        self._require(getattr(self, name) in allowed, name, f"one of {', '.join(allowed)}")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GPTConfig(_Config):
@@ -84,8 +94,7 @@ class GPTConfig(_Config):
     def __post_init__(self) -> None:
         self._require_count("vocab_size", "context_length", "d_model", "num_heads", "num_layers")
         self._require_number("dropout", "a number in [0, 1)", 0.0, 1.0)
-        for name in ("qkv_bias", "tie_weights"):
-            self._require(isinstance(getattr(self, name), bool), name, "True or False")
+        self._require_switch("qkv_bias", "tie_weights")
         if self.d_model % self.num_heads:
             raise ValueError(
                 f"d_model={self.d_model} is not divisible by num_heads={self.num_heads}: "
@@ -126,6 +135,15 @@ class TrainingConfig(_Config):
         log_every: steps between progress lines.
         checkpoint_every: steps between checkpoints; the last step always leaves one.
         seed: of the batches drawn and of dropout.
+        precision: in which numbers a step multiplies matrices. ``"float32"`` keeps the model's
+            own dtype; ``"bfloat16"`` runs the forward pass under autocast (weights, gradients and
+            the loss itself stay in float32); ``"auto"`` takes whichever a short measurement at
+            the run's start finds faster, and stays with it.
+        compile: whether ``torch.compile`` compiles the forward and backward pass.
+        loss_rows: of how many tokens the logits are in memory at a time (256 is a good number);
+            ``None`` holds those of the whole batch. Pays where the vocabulary is large.
+        parallel: how several processes share the work: ``"ddp"`` gives each a whole model,
+            ``"fsdp"`` a part of every tensor. One process alone needs neither.
 
     Raises:
         ValueError: a value is not allowed; the message names it.
@@ -146,6 +164,10 @@ class TrainingConfig(_Config):
     log_every: int = 10
     checkpoint_every: int = 100
     seed: int = 0
+    precision: str = "float32"
+    compile: bool = False
+    loss_rows: int | None = None
+    parallel: str = "ddp"
 
     def __post_init__(self) -> None:
         self._require_count("max_steps", "batch_size", "accumulation_steps", "eval_every")
@@ -170,6 +192,11 @@ class TrainingConfig(_Config):
             "warmup_steps",
             f"at most max_steps={self.max_steps}",
         )
+        self._require_choice("precision", PRECISIONS)
+        self._require_switch("compile")
+        if self.loss_rows is not None:
+            self._require_count("loss_rows")
+        self._require_choice("parallel", PARALLEL)
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> "TrainingConfig":

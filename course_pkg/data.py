@@ -359,6 +359,13 @@ def _stack(windows: Iterable[tuple[Tensor, Tensor]]) -> Batch:
     return torch.stack(inputs), torch.stack(targets)  # B times (T,) -> (B, T)
 
 
+def random_starts(
+    num_tokens: int, batch_size: int, context_length: int, generator: torch.Generator
+) -> list[int]:
+    """Where the windows of the next batch of ``random_batches`` start, in tokens."""
+    return torch.randint(num_tokens - context_length, (batch_size,), generator=generator).tolist()
+
+
 def random_batches(
     ids: Integer[Tensor, "tokens"],
     batch_size: int,
@@ -379,8 +386,8 @@ def random_batches(
 
     def batches() -> Iterator[Batch]:
         while True:
-            starts = torch.randint(len(ids) - context_length, (batch_size,), generator=generator)
-            yield _stack(_window(ids, start, context_length) for start in starts.tolist())
+            starts = random_starts(len(ids), batch_size, context_length, generator)
+            yield _stack(_window(ids, start, context_length) for start in starts)
 
     return batches()
 

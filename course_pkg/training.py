@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import io
 import itertools
 import math
@@ -12,7 +13,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,10 +22,15 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from course_pkg.config import GPTConfig, TrainingConfig
-from course_pkg.data import Batch, random_batches
+from course_pkg.data import Batch, random_batches, random_starts
+from course_pkg.devices import bfloat16_is_faster
 from course_pkg.errors import unknown_name
 from course_pkg.files import atomic_write
 from course_pkg.gpt import GPT
+from course_pkg.loss import chunked_cross_entropy
+from course_pkg.transformer import TransformerBlock
+
+Result = TypeVar("Result")
 
 IGNORE_INDEX = -100  # a target with this value does not count; PyTorch's own default
 
@@ -42,8 +48,14 @@ _KEYS = {
     "data_position",
     "random_state",
 }
-# These say when to look, not what to do: a resumed run may choose others.
-_FREE_ON_RESUME = ("eval_every", "eval_batches", "log_every", "checkpoint_every")
+# Since this key and some fields of the configuration were added, files without them still load.
+_ADDED = {"precision": "float32"}
+# These say when to look, or how to compute the same: a resumed run may choose others.
+_FREE_ON_RESUME = (
+    *("eval_every", "eval_batches", "log_every", "checkpoint_every"),
+    *("precision", "compile", "loss_rows", "parallel"),
+)
+_PROBE_TOKENS = 512  # enough for matrix products of the run's kind, few enough for a short wait
 
 
 def cross_entropy(
@@ -130,6 +142,48 @@ def accumulate_gradients(
     return total, num_targets
 
 
+class LanguageModelLoss(torch.nn.Module):
+    """A model with its loss: one module for whatever wraps a whole forward pass.
+
+    Args:
+        model: gives logits, (B, T) -> (B, T, V).
+        loss_rows: as in ``TrainingConfig``.
+
+    Attributes:
+        autocast: the dtype of matrix products in training mode; None leaves all to the model.
+            In evaluation mode it is not used: that loss is the one of the weights that are kept.
+    """
+
+    def __init__(self, model: GPT, loss_rows: int | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.loss_rows = loss_rows
+        self.autocast: torch.dtype | None = None
+
+    def forward(
+        self,
+        inputs: Int[Tensor, "batch tokens"],
+        targets: Int[Tensor, "batch tokens"],
+        reduction: str = "sum",
+    ) -> Float[Tensor, ""]:
+        """As ``cross_entropy`` of the model's logits, in nats."""
+        if self.autocast is None or not self.training:
+            return self._loss(inputs, targets, reduction)
+        with torch.autocast(inputs.device.type, self.autocast):
+            return self._loss(inputs, targets, reduction)
+
+    def _loss(self, inputs: Tensor, targets: Tensor, reduction: str) -> Tensor:
+        if self.loss_rows is None:
+            logits = self.model(inputs)  # (B, T) -> (B, T, V)
+            if logits.dtype == self.autocast:
+                logits = logits.float()  # a sum over the vocabulary needs its digits
+            return cross_entropy(logits, targets, reduction)
+        hidden = self.model.features(inputs)  # (B, T) -> (B, T, D)
+        head = self.model.output_head.weight
+        total = chunked_cross_entropy(hidden, head, targets, self.loss_rows, IGNORE_INDEX)
+        return total if reduction == "sum" else total / (targets != IGNORE_INDEX).sum()
+
+
 @dataclasses.dataclass(frozen=True)
 class StepRecord:
     """What ``on_log`` gets every ``log_every`` steps.
@@ -185,7 +239,7 @@ class EvaluationRecord:
 
 @dataclasses.dataclass(frozen=True)
 class MessageRecord:
-    """What ``on_log`` gets when a run resumes or is interrupted."""
+    """What ``on_log`` gets when a run resumes, is interrupted, or has decided something."""
 
     step: int
     max_steps: int
@@ -302,6 +356,10 @@ class Trainer:
     changes the run. On a CPU, with the same number of threads, a run resumed from a checkpoint
     is bit for bit the run that was never stopped.
 
+    What ``precision="auto"`` finds is part of the checkpoint: the run stays with it, unless a
+    resumed run asks for another precision by name. Evaluation never uses autocast nor a compiled
+    module, so that its losses compare across both.
+
     A subclass may do a part of the loop in another way: ``make_optimizer``, ``accumulate``,
     ``clip``, ``learning_rate`` and ``mean_loss`` are each one of them.
 
@@ -337,7 +395,11 @@ class Trainer:
         self.bytes_per_token = bytes_per_token
         self.step_number = 0
         self.history = History()
-        self._owns_checkpoint = False  # whether the one in out_dir is of this run
+        self.loss = LanguageModelLoss(model, config.loss_rows)
+        self._forward: Callable[..., Tensor] = self.loss  # what a step calls: it, or it wrapped
+        self._is_ready = False
+        self._precision = None if config.precision == "auto" else config.precision
+        self._kept_step: int | None = None  # of the checkpoint in out_dir, if it is of this run
         self.optimizer = self.make_optimizer()
         self._splits = {"train": train_ids, "validation": validation_ids}
         # Three streams that must not be equal: batches, evaluation, dropout.
@@ -352,13 +414,30 @@ class Trainer:
     def make_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer of the model's parameters; its rate is set at each step."""
         config = self.config
-        return self.model.configure_optimizer(
+        optimizer = self.model.configure_optimizer(
             config.learning_rate, config.weight_decay, betas=(config.beta1, config.beta2)
         )
+        if self._device.type != "cuda":
+            return optimizer
+        names = ("params", "lr", "betas", "weight_decay")
+        groups = [{name: group[name] for name in names} for group in optimizer.param_groups]
+        return torch.optim.AdamW(groups, fused=True)
 
     def accumulate(self, micro_batches: Sequence[Batch]) -> tuple[float, int]:
         """Leave a step's gradients in the parameters; the mean loss and the number of targets."""
-        return accumulate_gradients(self.model, micro_batches)
+        options = (self.loss.loss_rows, self.loss.autocast)
+        if self._device.type == "cpu" and self._forward is self.loss and options == (None, None):
+            return accumulate_gradients(self.model, micro_batches)
+        num_targets = _num_targets(micro_batches)
+        loss = sum(self._backward(batch, num_targets) for batch in micro_batches)
+        return float(loss), num_targets
+
+    def _backward(self, batch: Batch, divisor: int | float) -> Tensor:
+        """Add the gradients of a batch's loss over ``divisor``; that quotient, on the device."""
+        inputs, targets = (part.to(self._device, non_blocking=True) for part in batch)
+        loss = self._forward(inputs, targets) / divisor
+        loss.backward()
+        return loss.detach()
 
     def clip(self, max_norm: float) -> float:
         """Shorten all gradients together to ``max_norm``; their norm before."""
@@ -372,8 +451,7 @@ class Trainer:
         """Of a model in evaluation mode, without gradients, in nats per token."""
         total = 0.0
         for inputs, targets in batches:
-            logits = self.model(inputs.to(self._device))  # (B, T) -> (B, T, V)
-            total += cross_entropy(logits, targets.to(self._device)).item()
+            total += self.loss(inputs.to(self._device), targets.to(self._device), "mean").item()
         return total / len(batches)
 
     @property
@@ -401,8 +479,8 @@ class Trainer:
         the history so far is returned. A second Ctrl-C stops at once, without saving.
 
         Raises:
-            FloatingPointError: the loss or the gradient is not finite. The model is as it was
-                before that step.
+            FloatingPointError: the loss or the gradient is not finite; the message names the step,
+                the windows and the last checkpoint. The model is as it was before that step.
             ValueError: ``out_dir`` holds the checkpoint of another run.
             OSError: a checkpoint cannot be written, for want of permission or space. The one
                 before it stays.
@@ -410,7 +488,7 @@ class Trainer:
         self._prepare_out_dir()
         interrupted = threading.Event()
         try:
-            with _modes_kept(self.model), _deferred_interrupt(interrupted):
+            with _modes_kept(self.loss), _deferred_interrupt(interrupted):
                 self._loop(interrupted)
         except KeyboardInterrupt:
             # The second Ctrl-C may have hit the middle of an update, which must not be saved.
@@ -425,6 +503,7 @@ class Trainer:
         return self.history
 
     def _loop(self, interrupted: threading.Event) -> None:
+        self._get_ready()
         started, first_step = time.perf_counter(), self.step_number
         seconds, tokens = 0.0, 0  # since the last record
         self._evaluate_if_due()
@@ -460,21 +539,22 @@ class Trainer:
         Raises:
             FloatingPointError: the loss or the gradient is not finite.
         """
-        self.model.train()
+        self._get_ready()
+        self.loss.train()
         step = self.step_number + 1
         data_position = self._generator.get_state()
-        random_state = self._random_state
         try:
             batches = self._random_batches("train", self._generator)
             micro_batches = list(itertools.islice(batches, self.config.accumulation_steps))
-            with _restored_random_state(self._device):
-                _set_random_state(self._device, random_state)
-                loss, num_targets = self.accumulate(micro_batches)
-                random_state = _get_random_state(self._device)
-            self._require_finite(step, "loss", loss)
+            (loss, num_targets), random_state = self._with_dropout(
+                self._random_state, lambda: self.accumulate(micro_batches)
+            )
+            if not math.isfinite(loss):
+                raise self._not_finite("loss", loss, micro_batches, data_position)
             max_norm = math.inf if self.config.grad_clip is None else self.config.grad_clip
             norm = self.clip(max_norm)
-            self._require_finite(step, "gradient norm", norm)
+            if not math.isfinite(norm):
+                raise self._not_finite("gradient norm", norm, micro_batches, data_position)
             learning_rate = self.learning_rate(step)
         except BaseException:
             self._generator.set_state(data_position)
@@ -496,6 +576,55 @@ class Trainer:
         self.history.rows.append(row)
         return row
 
+    def _get_ready(self) -> None:
+        """Once, before the first step: decide the precision, and compile."""
+        if self._is_ready:
+            return
+        self._is_ready = True
+        if self._precision is None:
+            faster = self._bfloat16_is_faster()
+            self._precision = "bfloat16" if faster else "float32"
+            self._message(f"precision: {self._precision}, the faster one here")
+        if self._precision == "bfloat16":
+            self.loss.autocast = torch.bfloat16
+        if self.config.compile:
+            self._forward = self._compiled()
+
+    def _bfloat16_is_faster(self) -> bool:
+        """Measured on a block like the model's, forward and backward."""
+        config = self.model.config
+        with _restored_random_state(self._device):
+            block = TransformerBlock(config).to(self._device)
+            tokens = min(config.context_length, _PROBE_TOKENS)
+            batch = max(1, min(self.config.batch_size, _PROBE_TOKENS // tokens))
+            x = torch.randn(batch, tokens, config.d_model, device=self._device)  # (B, T, D)
+            return bfloat16_is_faster(lambda: block(x).sum().backward(), self._device)
+
+    def _compiled(self) -> Callable[..., Tensor]:
+        """The loss module compiled, or as it is where no compiler is found or it fails."""
+        self.loss.train()
+        compiled = torch.compile(self.loss)
+        shape = (self.config.batch_size, self.model.config.context_length)
+        ids = torch.zeros(shape, dtype=torch.int64, device=self._device)  # (B, T)
+        try:
+            with _restored_random_state(self._device):
+                compiled(ids, ids).backward()
+        except Exception as error:  # whatever a compiler may fail with, the step works without it
+            reason = next((line for line in str(error).splitlines() if line.strip()), "")
+            self._message(f"without torch.compile, which failed: {reason or type(error).__name__}")
+            return self.loss
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+        return compiled
+
+    def _with_dropout(
+        self, state: Mapping[str, Tensor], work: Callable[[], Result]
+    ) -> tuple[Result, dict[str, Tensor]]:
+        """Do the work with dropout's random state in PyTorch's global place; the state after."""
+        with _restored_random_state(self._device):
+            _set_random_state(self._device, state)
+            return work(), _get_random_state(self._device)
+
     def evaluate(self) -> dict[str, float]:
         """Mean loss of either split, in nats per token: ``{"train": ..., "validation": ...}``.
 
@@ -504,8 +633,8 @@ class Trainer:
         """
         generator = torch.Generator()
         losses = {}
-        with torch.no_grad(), _modes_kept(self.model), _restored_random_state(self._device):
-            self.model.eval()
+        with torch.no_grad(), _modes_kept(self.loss), _restored_random_state(self._device):
+            self.loss.eval()
             for split in self._splits:
                 generator.manual_seed(self._evaluation_seed)
                 batches = self._random_batches(split, generator)
@@ -531,6 +660,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "data_position": self._generator.get_state(),
             "random_state": self._random_state,
+            "precision": self._precision,
         }
         # Through memory: PyTorch's own writer hides an error of the file behind one of its own.
         buffer = io.BytesIO()
@@ -555,9 +685,8 @@ class Trainer:
         path = Path(path)
         checkpoint = read_checkpoint(path)
         _require_equal(path, checkpoint["model_config"], self.model.config.to_dict())
-        _require_equal(
-            path, checkpoint["training_config"], self.config.to_dict(), ignored=_FREE_ON_RESUME
-        )
+        training_config = TrainingConfig.from_dict(checkpoint["training_config"]).to_dict()
+        _require_equal(path, training_config, self.config.to_dict(), ignored=_FREE_ON_RESUME)
         split_tokens = {f"{split} tokens": len(ids) for split, ids in self._splits.items()}
         saved = {f"{split} tokens": n for split, n in checkpoint["split_tokens"].items()}
         _require_equal(path, saved, split_tokens)
@@ -565,20 +694,27 @@ class Trainer:
         saved_shapes = {name: tuple(t.shape) for name, t in checkpoint["model"].items()}
         _require_equal(path, saved_shapes, shapes)
         self.model.load_state_dict(checkpoint["model"])
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.optimizer.load_state_dict(self._as_here(checkpoint["optimizer"]))
         self.step_number = checkpoint["step"]
         self.history = History.from_dict(checkpoint["history"])
         self._generator.set_state(checkpoint["data_position"])
         # A run that moves to another kind of device keeps the part of the state that it can use.
         self._random_state = {**self._random_state, **checkpoint["random_state"]}
-        self._owns_checkpoint = path == self.checkpoint_path
+        if self.config.precision == "auto":
+            self._precision = checkpoint["precision"]
+        self._kept_step = self.step_number if path == self.checkpoint_path else None
+
+    def _as_here(self, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """An optimizer's state for the kernel that suits this device, whichever wrote it."""
+        kernel = {"fused": self.optimizer.param_groups[0].get("fused")}
+        return {**saved, "param_groups": [group | kernel for group in saved["param_groups"]]}
 
     def _prepare_out_dir(self) -> None:
         """Save at once: a folder that cannot be written must not cost hours of training."""
         if self.out_dir is None:
             return
         path = self.out_dir / CHECKPOINT_NAME
-        if path.exists() and not self._owns_checkpoint:
+        if path.exists() and self._kept_step is None:
             raise ValueError(
                 f"{path} exists: resume that run, or choose another folder for a new one."
             )
@@ -590,7 +726,7 @@ class Trainer:
     def _save_to_out_dir(self) -> None:
         if self.checkpoint_path is not None:
             self.save(self.checkpoint_path)
-            self._owns_checkpoint = True
+            self._kept_step = self.step_number
 
     def _is_due(self, every: int) -> bool:
         return self.step_number % every == 0 or self.step_number == self.config.max_steps
@@ -622,15 +758,44 @@ class Trainer:
             )
         )
 
-    def _require_finite(self, step: int, what: str, value: float) -> None:
-        if math.isfinite(value):
-            return
-        path = self.checkpoint_path
-        saved = f" The last checkpoint is {path}." if path is not None and path.exists() else ""
-        raise FloatingPointError(
-            f"the {what} is {value} at step {step}: a lower learning rate, a longer warm-up or "
-            f"gradient clipping may help.{saved}"
+    def _not_finite(
+        self, what: str, value: float, micro_batches: Sequence[Batch], data_position: Tensor
+    ) -> FloatingPointError:
+        """The error of a step whose loss or gradient is not finite, with all that tells why."""
+        generator = torch.Generator()
+        generator.set_state(data_position)
+        num_tokens, context_length = len(self._splits["train"]), self.model.config.context_length
+        starts = [
+            random_starts(num_tokens, self.config.batch_size, context_length, generator)
+            for _ in micro_batches
+        ]
+        kept = ""
+        if self._kept_step is not None:
+            kept = f" The last checkpoint is {self.checkpoint_path}, of step {self._kept_step}."
+        number = self._first_not_finite(micro_batches)
+        guilty = starts if number is None else [starts[number]]
+        which = f"all {len(starts)} micro-batches together"
+        if number is not None:
+            which = f"micro-batch {number + 1} of {len(starts)}"
+        places = "; ".join(", ".join(map(str, of_batch)) for of_batch in guilty)
+        return FloatingPointError(
+            f"the {what} is {value} at step {self.step_number + 1}, in {which}, with windows that "
+            f"start at the training tokens {places}: a lower learning rate, a longer warm-up or "
+            f"gradient clipping may help.{kept}"
         )
+
+    def _first_not_finite(self, micro_batches: Sequence[Batch]) -> int | None:
+        """The first micro-batch that is not finite by itself, if one is."""
+        if len(micro_batches) == 1:
+            return 0
+        state = self._random_state
+        for number, batch in enumerate(micro_batches):
+            self.optimizer.zero_grad(set_to_none=True)
+            work = functools.partial(self.accumulate, [batch])
+            (loss, _), state = self._with_dropout(state, work)
+            if not (math.isfinite(loss) and math.isfinite(self.clip(math.inf))):
+                return number
+        return None
 
     def _message(self, message: str) -> None:
         self.on_log(MessageRecord(self.step_number, self.config.max_steps, message))
@@ -675,7 +840,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The content of a file made by ``Trainer.save``, on the CPU.
 
     Its keys are ``format, model_config, training_config, split_tokens, step, history, model,
-    optimizer, data_position, random_state``; ``model`` is a state dict.
+    optimizer, data_position, random_state, precision``; ``model`` is a state dict.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -693,7 +858,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(content, dict) or "format" not in content:
         raise ValueError(f"{path}: not a checkpoint, or a truncated or damaged one.")
-    if content["format"] != _FORMAT or content.keys() != _KEYS:
+    content = _ADDED | content
+    if content["format"] != _FORMAT or content.keys() != _KEYS | _ADDED.keys():
         raise ValueError(
             f"{path}: a checkpoint of format {content['format']}; this version reads {_FORMAT}."
         )
@@ -727,6 +893,10 @@ def load_model(path: str | os.PathLike[str]) -> GPT:
     model = GPT(GPTConfig.from_dict(checkpoint["model_config"]))
     model.load_state_dict(checkpoint["model"])
     return model.eval()
+
+
+def _num_targets(micro_batches: Sequence[Batch]) -> int:
+    return sum(int((targets != IGNORE_INDEX).sum()) for _, targets in micro_batches)
 
 
 @contextlib.contextmanager

@@ -100,6 +100,21 @@ def test_clipping_is_none_or_above_zero(value):
         TrainingConfig(**TRAINING, grad_clip=value)
 
 
+def test_options_of_the_step():
+    defaults = TrainingConfig(**TRAINING)
+    assert (defaults.precision, defaults.compile) == ("float32", False)
+    assert (defaults.loss_rows, defaults.parallel) == (None, "ddp")
+    for name, value, allowed in (
+        ("precision", "float16", "one of float32, bfloat16, auto"),
+        ("parallel", "tensor", "one of ddp, fsdp"),
+        ("compile", 1, "True or False"),
+        ("loss_rows", 0, "a whole number of at least 1"),
+        ("loss_rows", 2.5, "a whole number of at least 1"),
+    ):
+        with pytest.raises(ValueError, match=f"^{name}={value!r} is not allowed.*{allowed}"):
+            validate(TrainingConfig, **{**TRAINING, name: value})
+
+
 def test_the_schedule_fits_into_the_run():
     with pytest.raises(ValueError, match=r"min_lr=0.01 .*at most learning_rate=0.001"):
         TrainingConfig(**{**TRAINING, "min_lr": 1e-2})

@@ -26,7 +26,9 @@ from hypothesis import strategies as st
 from course_pkg import files
 from course_pkg.config import GPTConfig, TrainingConfig
 from course_pkg.data import random_batches
+from course_pkg.devices import bfloat16_is_faster, choose_device
 from course_pkg.gpt import GPT
+from course_pkg.loss import chunked_cross_entropy
 from course_pkg.training import (
     IGNORE_INDEX,
     EvaluationRecord,
@@ -813,6 +815,19 @@ def test_another_runs_checkpoint_is_not_loaded(tmp_path, changes, says):
     assert_same(everything(trainer), before)
 
 
+def test_a_checkpoint_from_before_the_options_goes_on(tmp_path, uninterrupted):
+    partial_run(tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    content = torch.load(path, weights_only=True)
+    del content["precision"]
+    for name in ("precision", "compile", "loss_rows", "parallel"):
+        del content["training_config"][name]
+    torch.save(content, path)
+    assert read_checkpoint(path)["precision"] == "float32"
+    train(new_model(), TRAIN_IDS, VALIDATION_IDS, RECIPE, tmp_path, resume=True, on_log=quiet)
+    assert_same(read_checkpoint(path), uninterrupted)
+
+
 def test_weights_of_another_shape_are_named(tmp_path):
     partial_run(tmp_path)
     path = tmp_path / "checkpoint.pt"
@@ -908,3 +923,244 @@ def test_a_split_that_is_too_short_is_named():
     ):
         with pytest.raises(ValueError, match=rf"^the {name} split: ids has 6 tokens"):
             Trainer(new_model(), *splits, RECIPE)
+
+
+# Options of the step
+
+
+@given(st.integers(0, 999), st.integers(1, 14), st.lists(st.booleans(), min_size=12, max_size=12))
+@settings(max_examples=40)
+def test_the_loss_in_chunks_is_the_loss(seed, rows, ignored):
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(7, (3, 4), generator=generator)
+    targets[torch.tensor(ignored).view(3, 4)] = IGNORE_INDEX
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        hidden = torch.randn(3, 4, 5, generator=generator, dtype=dtype, requires_grad=True)
+        weight = torch.randn(7, 5, generator=generator, dtype=dtype, requires_grad=True)
+        results = []
+        for loss in (
+            cross_entropy(hidden @ weight.T, targets, "sum"),
+            chunked_cross_entropy(hidden, weight, targets, rows, IGNORE_INDEX),
+        ):
+            results.append((loss, *torch.autograd.grad(loss / 3, (hidden, weight))))
+        for plain, chunked in zip(*results, strict=True):
+            torch.testing.assert_close(chunked, plain, rtol=tolerance, atol=tolerance)
+
+
+def test_the_loss_in_chunks_where_a_gradient_is_not_wanted():
+    hidden, weight = torch.randn(4, 5), torch.randn(7, 5, requires_grad=True)
+    targets = torch.tensor([1, 2, 3, 4])
+    loss = chunked_cross_entropy(hidden, weight, targets, 3, IGNORE_INDEX)
+    (expected,) = torch.autograd.grad(cross_entropy(hidden @ weight.T, targets, "sum"), weight)
+    (gradient,) = torch.autograd.grad(loss, weight)
+    torch.testing.assert_close(gradient, expected)
+    with torch.no_grad():
+        assert not chunked_cross_entropy(hidden, weight, targets, 3, IGNORE_INDEX).requires_grad
+    with pytest.raises(ValueError, match="rows=0"):
+        chunked_cross_entropy(hidden, weight, targets, 0, IGNORE_INDEX)
+
+
+def test_the_loss_in_chunks_never_holds_more_rows_of_logits_than_it_may():
+    hidden, weight = torch.randn(40, 5, requires_grad=True), torch.randn(101, 5, requires_grad=True)
+    largest = 0
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            nonlocal largest
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor) and result.ndim == 2 and result.shape[1] == 101:
+                largest = max(largest, len(result))
+            return result
+
+    with Watch():
+        loss = chunked_cross_entropy(hidden, weight, torch.zeros(40).long(), 8, IGNORE_INDEX)
+        loss.backward()
+    assert largest == 8
+
+
+def test_the_loss_in_chunks_has_no_second_backward_pass():
+    weight = torch.randn(7, 5, requires_grad=True)
+    loss = chunked_cross_entropy(torch.randn(2, 5), weight, torch.tensor([1, 2]), 1, IGNORE_INDEX)
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("tie_weights", [True, False])
+@pytest.mark.parametrize("loss_rows", [1, 5, 1000])
+def test_a_run_with_the_loss_in_chunks_is_the_run(tie_weights, loss_rows):
+    shape = dataclasses.replace(MODEL, tie_weights=tie_weights)
+    models = [new_model(shape, dtype=torch.float64) for _ in range(2)]
+    histories = [
+        trainer_of(dataclasses.replace(RECIPE, loss_rows=rows), model).train()
+        for rows, model in zip((None, loss_rows), models, strict=True)
+    ]
+    for kind in ("rows", "evaluations"):
+        for row, expected in zip(*(getattr(h, kind) for h in histories), strict=True):
+            assert row == pytest.approx(expected, rel=1e-9)
+    for p, q in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("loss_rows", [None, 5])
+def test_bfloat16_is_for_the_steps_and_not_for_what_is_kept(loss_rows):
+    config = dataclasses.replace(RECIPE, precision="bfloat16", loss_rows=loss_rows)
+    shape = dataclasses.replace(MODEL, dropout=0.0)
+    model, reference = new_model(shape), new_model(shape)
+    dtypes = set()
+    model.blocks[0].attention.out_proj.register_forward_hook(
+        lambda module, inputs, output: dtypes.add((module.training, output.dtype))
+    )
+    trainer = trainer_of(config, model)
+    history, expected = trainer.train(), trainer_of(model=reference).train()
+    assert dtypes == {(True, torch.bfloat16), (False, torch.float32)}
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    assert history != expected
+    for row, other in zip(history.rows, expected.rows, strict=True):
+        assert row["train_loss"] == pytest.approx(other["train_loss"], rel=1e-2)
+    plain = trainer_of(model=copy.deepcopy(model))  # evaluation is that of the weights as kept
+    assert trainer.evaluate() == pytest.approx(plain.evaluate(), rel=1e-6)
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_auto_decides_once_and_the_run_stays_with_it(tmp_path, monkeypatch, faster):
+    monkeypatch.setattr("course_pkg.training.bfloat16_is_faster", lambda work, device: faster)
+    config = dataclasses.replace(RECIPE, precision="auto")
+    found = "bfloat16" if faster else "float32"
+    named = trainer_of(dataclasses.replace(RECIPE, precision=found))
+    named.train()
+    records = []
+
+    def interrupt(record):
+        records.append(record)
+        if isinstance(record, StepRecord) and record.step == 4:
+            raise KeyboardInterrupt
+
+    Trainer(new_model(), TRAIN_IDS, VALIDATION_IDS, config, tmp_path, interrupt).train()
+    decided = [str(r) for r in records if isinstance(r, MessageRecord) and "precision" in str(r)]
+    assert len(decided) == 1 and found in decided[0]
+    assert read_checkpoint(tmp_path / "checkpoint.pt")["precision"] == found
+
+    # Another measurement would decide otherwise, but it is not asked.
+    monkeypatch.setattr("course_pkg.training.bfloat16_is_faster", lambda work, device: not faster)
+    records.clear()
+    model = new_model(seed=100)
+    train(model, TRAIN_IDS, VALIDATION_IDS, config, tmp_path, True, records.append)
+    assert not any("precision" in str(record) for record in records)
+    assert_same(dict(model.state_dict()), dict(named.model.state_dict()))
+
+
+def test_a_resumed_run_may_ask_for_another_precision(tmp_path):
+    partial_run(tmp_path)
+    config = dataclasses.replace(RECIPE, precision="bfloat16")
+    train(new_model(), TRAIN_IDS, VALIDATION_IDS, config, tmp_path, resume=True, on_log=quiet)
+    assert read_checkpoint(tmp_path / "checkpoint.pt")["precision"] == "bfloat16"
+
+
+@pytest.mark.parametrize(("cost", "faster"), [(25, False), (0.95, False), (0.5, True)])
+def test_bfloat16_must_pay(cost, faster):
+    now = 0.0
+    calls = []
+
+    def work():
+        nonlocal now
+        enabled = torch.is_autocast_enabled("cpu")
+        now += (cost if enabled else 1) if enabled in calls else 100  # the first call is slow
+        calls.append(enabled)
+
+    assert bfloat16_is_faster(work, torch.device("cpu"), lambda: now) is faster
+    assert calls.count(True) == calls.count(False)
+    assert not bfloat16_is_faster(lambda: 1 / 0, torch.device("mps"))
+
+
+def test_the_probe_measures_a_step_like_the_runs(monkeypatch):
+    def probe(work, device):
+        work()
+        return True
+
+    monkeypatch.setattr("course_pkg.training.bfloat16_is_faster", probe)
+    model = new_model()
+    torch.manual_seed(3)
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    assert trainer_of(model=model)._bfloat16_is_faster()
+    assert_same(dict(before), dict(model.state_dict()))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_first_device_that_is_here_is_chosen(monkeypatch):
+    here = {"cuda": True, "mps": True}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: here["cuda"])
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: here["mps"])
+    assert choose_device() == torch.device("cuda")
+    here["cuda"] = False
+    assert choose_device() == choose_device("mps") == torch.device("mps")
+    here["mps"] = False
+    assert choose_device() == choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match="device='cuda': there is no such device here"):
+        choose_device("cuda")
+    with pytest.raises(ValueError, match="device='gpu' is unknown"):
+        choose_device("gpu")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no compiler\nmore"), OSError()])
+def test_a_run_goes_on_where_the_compiler_fails(monkeypatch, uninterrupted, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(torch, "compile", lambda module: fail)
+    records = []
+    trainer = trainer_of(dataclasses.replace(RECIPE, compile=True), on_log=records.append)
+    trainer.train()
+    reason = "no compiler" if str(error) else "OSError"
+    assert [r.message for r in records if isinstance(r, MessageRecord)] == [
+        f"without torch.compile, which failed: {reason}"
+    ]
+    assert_same(everything(trainer)["model"], uninterrupted["model"])
+
+
+def test_a_compiled_step_is_the_step(monkeypatch):
+    compiled = []
+    real = torch.compile
+    # The backend that compiles nothing takes the same way through dynamo and autograd.
+    monkeypatch.setattr(
+        torch,
+        "compile",
+        lambda module: compiled.append(module) or real(module, backend="aot_eager"),
+    )
+    model, reference = new_model(), new_model()
+    config = dataclasses.replace(RECIPE, compile=True, loss_rows=5, max_steps=4)
+    expected = trainer_of(dataclasses.replace(RECIPE, max_steps=4), reference).train()
+    trainer = trainer_of(config, model)
+    for row, other in zip(trainer.train().rows, expected.rows, strict=True):
+        assert row == pytest.approx(other, rel=1e-4)
+    assert len(compiled) == 1
+    assert everything(trainer)["model"].keys() == reference.state_dict().keys()
+
+
+def test_the_message_of_a_step_that_is_not_finite_names_the_windows(tmp_path):
+    ids = TRAIN_IDS.clone()
+    ids[150] = 12  # the only token whose embedding is not a number
+    ids[ids == 12] = 11
+    ids[150] = 12
+    model = new_model(dataclasses.replace(MODEL, dropout=0.0, tie_weights=False))
+    with torch.no_grad():
+        model.token_embedding.weight[12] = math.nan
+    config = dataclasses.replace(RECIPE, max_steps=200, eval_every=200, warmup_steps=3)
+    trainer = Trainer(model, ids, ids[:50], config, tmp_path, quiet)
+    with pytest.raises(FloatingPointError) as caught:
+        trainer.train()
+    found = re.search(
+        r"the loss is nan at step (\d+), in micro-batch (\d) of 2, with windows that start at the "
+        r"training tokens (\d+), (\d+), (\d+):.* The last checkpoint is (.*), of step (\d+)\.$",
+        str(caught.value),
+    )
+    step, number, *starts = map(int, found.groups()[:5])
+    assert step == trainer.step_number + 1
+    assert found[6] == str(tmp_path / "checkpoint.pt") and int(found[7]) == (step - 1) // 3 * 3
+    generator = torch.Generator().manual_seed(config.seed)
+    batches = random_batches(torch.arange(200), 3, 6, generator)
+    drawn = [inputs[:, 0].tolist() for inputs, _ in itertools.islice(batches, 2 * step)]
+    assert starts == drawn[2 * (step - 1) + number - 1]
+    assert any(start <= 150 < start + 6 for start in starts)
+    for before in drawn[: 2 * (step - 1) + number - 1]:
+        assert not any(start <= 150 < start + 6 for start in before)

@@ -365,17 +365,17 @@ class LearnersGPT(GPT):
             self.output_head.weight = nn.Parameter(self.output_head.weight.detach().clone())
             tie_weights(self)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """(B, T) -> (B, T, V), as ``GPT.forward``."""
+    def features(self, ids: Tensor) -> Tensor:
+        """(B, T) -> (B, T, D), as ``GPT.features``."""
         embed = self._mine.get("05.embed")
         if embed is None:
-            return super().forward(ids)
+            return super().features(ids)
         self._require_ids(ids)
         x = embed(ids, self.token_embedding.weight, self.position_embedding.weight)  # (B, T, D)
         x = self.embedding_dropout(x)
         for block in self.blocks:
             x = block(x)
-        return self.output_head(self.final_norm(x))  # (B, T, D) -> (B, T, V)
+        return self.final_norm(x)
 
     def _initialise(self) -> None:
         with torch.random.fork_rng([]):  # to make their modules moves no generator
