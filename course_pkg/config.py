@@ -11,6 +11,7 @@ Config = TypeVar("Config", bound="_Config")
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 PARALLEL = ("ddp", "fsdp")
+OPTIMIZERS = ("adamw", "muon")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,9 @@ class TrainingConfig(_Config):
         learning_rate: the peak, reached after ``warmup_steps``.
         min_lr: the learning rate at and after ``max_steps``.
         warmup_steps: steps over which the rate rises linearly from 0.
-        weight_decay: AdamW's decoupled decay, on matrices only.
+        optimizer: ``"adamw"``, or ``"muon"`` for the matrices of the blocks and AdamW for the rest
+            (see ``course_pkg.optimizers``).
+        weight_decay: decoupled decay, on matrices only.
         beta1, beta2: AdamW's decay rates of the two moments, in [0, 1).
         grad_clip: largest norm of all gradients together; ``None`` does not clip.
         eval_every: steps between evaluations; the last step is always evaluated.
@@ -164,6 +167,7 @@ class TrainingConfig(_Config):
     log_every: int = 10
     checkpoint_every: int = 100
     seed: int = 0
+    optimizer: str = "adamw"
     precision: str = "float32"
     compile: bool = False
     loss_rows: int | None = None
@@ -192,11 +196,14 @@ class TrainingConfig(_Config):
             "warmup_steps",
             f"at most max_steps={self.max_steps}",
         )
+        self._require_choice("optimizer", OPTIMIZERS)
         self._require_choice("precision", PRECISIONS)
         self._require_switch("compile")
         if self.loss_rows is not None:
             self._require_count("loss_rows")
         self._require_choice("parallel", PARALLEL)
+        whole = self.parallel == "ddp" or self.optimizer != "muon"
+        self._require(whole, "parallel", "'ddp' with optimizer='muon', which needs whole matrices")
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> "TrainingConfig":

@@ -28,6 +28,7 @@ from course_pkg.errors import unknown_name
 from course_pkg.files import atomic_write
 from course_pkg.gpt import GPT
 from course_pkg.loss import chunked_cross_entropy
+from course_pkg.optimizers import configure_muon
 from course_pkg.transformer import TransformerBlock
 
 Result = TypeVar("Result")
@@ -414,9 +415,10 @@ class Trainer:
     def make_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer of the model's parameters; its rate is set at each step."""
         config = self.config
-        optimizer = self.model.configure_optimizer(
-            config.learning_rate, config.weight_decay, betas=(config.beta1, config.beta2)
-        )
+        settings = config.learning_rate, config.weight_decay, (config.beta1, config.beta2)
+        if config.optimizer == "muon":
+            return configure_muon(self.model, *settings)
+        optimizer = self.model.configure_optimizer(*settings)
         if self._device.type != "cuda":
             return optimizer
         names = ("params", "lr", "betas", "weight_decay")
@@ -706,7 +708,8 @@ class Trainer:
 
     def _as_here(self, saved: Mapping[str, Any]) -> dict[str, Any]:
         """An optimizer's state for the kernel that suits this device, whichever wrote it."""
-        kernel = {"fused": self.optimizer.param_groups[0].get("fused")}
+        here = self.optimizer.param_groups[0]
+        kernel = {"fused": here["fused"]} if "fused" in here else {}
         return {**saved, "param_groups": [group | kernel for group in saved["param_groups"]]}
 
     def _prepare_out_dir(self) -> None:

@@ -528,6 +528,26 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, uninterrupted, stop):
     assert_same(read_checkpoint(tmp_path / "checkpoint.pt"), uninterrupted)
 
 
+def test_a_run_with_muon_resumes(tmp_path):
+    muon = dataclasses.replace(RECIPE, optimizer="muon")
+    whole = trainer_of(muon)
+    whole.train()
+    stopped = trainer_of(muon)
+    stopped._evaluate_if_due()
+    for _ in range(5):
+        stopped.step()
+        stopped._evaluate_if_due()
+    stopped.save(tmp_path / "checkpoint.pt")
+    resumed = trainer_of(muon, new_model(seed=100))
+    resumed.load(tmp_path / "checkpoint.pt")
+    resumed.train()
+    assert_same(everything(resumed), everything(whole))
+    plain = trainer_of()
+    plain.train()
+    assert plain.history.rows[0]["train_loss"] == whole.history.rows[0]["train_loss"]
+    assert plain.history.rows[-1]["train_loss"] != whole.history.rows[-1]["train_loss"]
+
+
 def test_a_finished_run_leaves_its_checkpoint_and_its_model(tmp_path, uninterrupted):
     model = new_model()
     train(model, TRAIN_IDS, VALIDATION_IDS, RECIPE, tmp_path / "a" / "b", on_log=quiet)
