@@ -117,7 +117,7 @@ def test_options_of_the_step():
 
 
 def test_muon_needs_whole_matrices():
-    with pytest.raises(ValueError, match="parallel='fsdp' is not allowed.*'ddp' with optimizer"):
+    with pytest.raises(ValueError, match=r"parallel='fsdp' is not allowed.*'ddp' with optimizer"):
         TrainingConfig(**TRAINING, optimizer="muon", parallel="fsdp")
 
 
