@@ -1,13 +1,31 @@
-"""Which shape and recipe learns most of the stories in the same CPU time.
+"""How far each library's recipe comes in one minute and in three, on two threads.
 
-Each candidate is trained on one thread for as many steps as fit in the budget; its schedule ends
-there. The whole validation split is then scored in bits per byte, which compares vocabularies of
-different sizes. One seed each: differences below about 0.02 mean nothing.
+All train a model of the same size (four layers of 128 features) on the same tokens of the same
+text, and are scored in bits per byte of whole stories or speeches that they have not seen.
+
+``time`` measures the seconds of a step of each recipe, taking turns; every budget is then that
+many steps, so the runs themselves do not depend on what else the machine does. ``search`` tries
+learning rates, and for ours a few settings more, on the validation split with one seed.
+``compare`` trains the best of each with three seeds and scores them on the test split, which
+nothing was chosen by. Every run that is done is kept in the file at once: a second call goes on.
 """
 
-import time
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import itertools
+import json
+import math
+import multiprocessing
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import click
+import common
+import peers
 import torch
 
 from course_pkg import (
@@ -22,90 +40,333 @@ from course_pkg import (
     cross_entropy,
     encode_documents,
     epoch_batches,
+    learning_rate_at,
     load_corpus,
+    random_batches,
 )
+from course_pkg.files import atomic_write
 
-# vocab_size, d_model, num_layers, num_heads, batch_size, learning_rate
-CANDIDATES = [
-    (512, 128, 2, 4, 4, 4e-3),
-    (1024, 128, 4, 4, 4, 3e-3),
-    (2048, 128, 2, 4, 4, 4e-3),
-    (2048, 128, 4, 4, 4, 3e-3),
-    (2048, 128, 4, 4, 2, 3e-3),
-    (2048, 192, 2, 6, 4, 3e-3),
-    (4096, 128, 2, 4, 4, 4e-3),
-]
-CONTEXT_LENGTH = 256
-TIMED_STEPS = 12
+FILE = Path(__file__).parent.parent / "book" / "data" / "recipe.json"
+VOCAB_SIZES = {"stories": 2048, "shakespeare": 512}
+BUDGETS = (60, 180)
+SEEDS = (0, 1, 2)
 
 
-def trainer(
-    model_config: GPTConfig,
-    train_ids: torch.Tensor,
-    validation_ids: torch.Tensor,
-    batch_size: int,
-    learning_rate: float,
-    max_steps: int,
-) -> Trainer:
-    torch.manual_seed(0)
-    recipe = TrainingConfig(
-        max_steps=max_steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        min_lr=learning_rate / 50,
-        warmup_steps=max_steps // 15,
-    )
-    return Trainer(GPT(model_config), train_ids, validation_ids, recipe)
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A way to train, with the learning rates to try; the first is its authors' own."""
+
+    library: str
+    learning_rates: tuple[float, ...]
+    context_length: int = 256
+    batch_size: int = 4
+    optimizer: str = "adamw"
+    min_lr_over_peak: float = 0.02
+    warmup: float = 1 / 15  # of all steps
 
 
-def steps_in(budget: float, run: Trainer) -> int:
-    run.step()  # the first step also sets things up
-    start = time.process_time()
-    for _ in range(TIMED_STEPS):
-        run.step()
-    return int(budget * TIMED_STEPS / (time.process_time() - start))
+RECIPES = {
+    # Its first chapters on training: a constant rate, dropout 0.1, no clipping.
+    "LLMs-from-scratch": Recipe("LLMs-from-scratch", (4e-4, 1e-3, 2e-3, 4e-3), batch_size=2),
+    # Its settings for a CPU, with the schedule fitted to the budget: 12 windows of 64 tokens.
+    "nanoGPT": Recipe(
+        "nanoGPT",
+        (1e-3, 2e-3, 4e-3, 8e-3),
+        context_length=64,
+        batch_size=12,
+        min_lr_over_peak=0.1,
+        warmup=1 / 20,
+    ),
+    "AdamW": Recipe("course_pkg", (3e-3, 6e-3)),
+    "Muon": Recipe("course_pkg", (6e-3, 1.2e-2, 2.4e-2), optimizer="muon", min_lr_over_peak=0.0),
+    "Muon, 8 windows": Recipe(
+        "course_pkg", (1.2e-2, 2.4e-2), batch_size=8, optimizer="muon", min_lr_over_peak=0.0
+    ),
+    "Muon, 8 windows of 128": Recipe(
+        "course_pkg",
+        (1.2e-2,),
+        context_length=128,
+        batch_size=8,
+        optimizer="muon",
+        min_lr_over_peak=0.0,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A text as ids, in three splits of whole documents."""
+
+    vocab_size: int
+    ids: dict[str, torch.Tensor]
+    num_bytes: dict[str, int]
+
+    @classmethod
+    @functools.cache
+    def of(cls, corpus: str) -> "Task":
+        rest, test = load_corpus(corpus).split(0.1)
+        train, validation = rest.split(0.1)
+        tokenizer = BPETokenizer.train(train.documents, VOCAB_SIZES[corpus], [END_OF_TEXT])
+        splits = {"train": train, "validation": validation, "test": test}
+        return cls(
+            tokenizer.vocab_size,
+            {name: encode_documents(split.documents, tokenizer) for name, split in splits.items()},
+            {name: split.num_bytes for name, split in splits.items()},
+        )
+
+
+class Run:
+    """A training run: ``step`` does one update of ``model``."""
+
+    def __init__(
+        self, recipe: Recipe, task: Task, steps: int, learning_rate: float, seed: int
+    ) -> None:
+        torch.manual_seed(seed)
+        shape = GPTConfig(
+            vocab_size=task.vocab_size,
+            context_length=recipe.context_length,
+            d_model=128,
+            num_heads=4,
+            num_layers=4,
+            dropout=0.0,
+        )
+        self.config = TrainingConfig(
+            max_steps=steps,
+            batch_size=recipe.batch_size,
+            learning_rate=learning_rate,
+            min_lr=learning_rate * recipe.min_lr_over_peak,
+            warmup_steps=int(steps * recipe.warmup),
+            optimizer=recipe.optimizer,
+            seed=seed,
+        )
+        if recipe.library == "course_pkg":
+            trainer = Trainer(GPT(shape), task.ids["train"], task.ids["validation"], self.config)
+            self.model, self.step = trainer.model, trainer.step
+            return
+        generator = torch.Generator().manual_seed(seed)
+        self.batches = random_batches(
+            task.ids["train"], recipe.batch_size, recipe.context_length, generator
+        )
+        self.step_number = 0
+        if recipe.library == "nanoGPT":
+            self.model = peers.nanogpt(shape)
+            self.optimizer = torch.optim.AdamW(
+                self.model.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.1
+            )
+            self.step = self.scheduled_step
+        else:
+            self.model = peers.llms_from_scratch(shape, dropout=0.1)
+            self.optimizer = torch.optim.AdamW(
+                self.model.parameters(), lr=learning_rate, weight_decay=0.1
+            )
+            self.step = self.plain_step
+
+    def plain_step(self) -> None:
+        self.model.train()
+        inputs, targets = next(self.batches)
+        self.optimizer.zero_grad()
+        cross_entropy(self.model(inputs), targets).backward()
+        self.optimizer.step()
+
+    def scheduled_step(self) -> None:
+        self.model.train()
+        self.step_number += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(self.step_number, self.config)
+        inputs, targets = next(self.batches)
+        cross_entropy(self.model(inputs), targets).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
 
 @torch.no_grad()
-def validation_loss(model: GPT, ids: torch.Tensor) -> float:
+def score(model: torch.nn.Module, recipe: Recipe, task: Task, split: str) -> float:
+    """Bits per byte of a whole split, in windows as long as those of the training."""
     model.eval()
-    total = windows = 0.0
-    for inputs, targets in epoch_batches(TokenWindows(ids, CONTEXT_LENGTH), batch_size=16):
-        total += cross_entropy(model(inputs), targets).item() * len(inputs)
-        windows += len(inputs)
-    return total / windows
+    ids = task.ids[split]
+    total = count = 0.0
+    for inputs, targets in epoch_batches(TokenWindows(ids, recipe.context_length), batch_size=16):
+        total += cross_entropy(model(inputs), targets, reduction="sum").item()
+        count += targets.numel()
+    return bits_per_byte(total / count, len(ids), task.num_bytes[split])
 
 
-@click.command()
-@click.option("--cpu-seconds", default=110.0, show_default=True, help="For each candidate.")
-def main(cpu_seconds: float) -> None:
-    torch.set_num_threads(1)
-    train, validation = load_corpus("stories").split()
-    click.echo("vocab  width layers heads batch     lr  parameters  steps    tokens  bits per byte")
-    for vocab_size, d_model, num_layers, num_heads, batch_size, learning_rate in CANDIDATES:
-        tokenizer = BPETokenizer.train(train.documents, vocab_size, [END_OF_TEXT])
-        train_ids = encode_documents(train.documents, tokenizer)
-        validation_ids = encode_documents(validation.documents, tokenizer)
-        config = GPTConfig(
-            vocab_size=tokenizer.vocab_size,
-            context_length=CONTEXT_LENGTH,
-            d_model=d_model,
-            num_heads=num_heads,
-            num_layers=num_layers,
-            dropout=0.0,
-        )
-        setting = (config, train_ids, validation_ids, batch_size, learning_rate)
-        steps = steps_in(cpu_seconds, trainer(*setting, max_steps=1000))
-        run = trainer(*setting, max_steps=steps)
+def seconds_per_step(corpus: str, rounds: int = 7, steps: int = 10) -> dict[str, float]:
+    """Of each recipe, in turns, on PyTorch's own number of threads."""
+    task = Task.of(corpus)
+    runs = {
+        name: Run(recipe, task, 1000, recipe.learning_rates[0], 0)
+        for name, recipe in RECIPES.items()
+    }
+
+    def work(run: Run) -> None:
         for _ in range(steps):
             run.step()
-        loss = validation_loss(run.model, validation_ids)
-        bits = bits_per_byte(loss, len(validation_ids), validation.num_bytes)
-        click.echo(
-            f"{vocab_size:5}  {d_model:5} {num_layers:6} {num_heads:5} {batch_size:5}  "
-            f"{learning_rate:.0e}  {run.model.num_parameters():10,} {steps:6} "
-            f"{run.history.rows[-1]['tokens']:9,}  {bits:.3f}"
-        )
+
+    jobs = {name: functools.partial(work, run) for name, run in runs.items()}
+    seconds = common.take_turns(jobs, rounds)
+    return {name: statistics.median(values) / steps for name, values in seconds.items()}
+
+
+def train_and_score(entry: dict[str, Any]) -> dict[str, Any]:
+    """One run, in a process and a thread of its own."""
+    torch.set_num_threads(1)
+    recipe, task = RECIPES[entry["recipe"]], Task.of(entry["corpus"])
+    run = Run(recipe, task, entry["steps"], entry["learning_rate"], entry["seed"])
+    with contextlib.suppress(FloatingPointError):  # too high a rate: what it has got to is scored
+        for _ in range(entry["steps"]):
+            run.step()
+    bits = score(run.model, recipe, task, entry["split"])
+    return entry | {"bits_per_byte": round(bits, 4) if math.isfinite(bits) else None}
+
+
+# What is kept
+
+
+def read(path: Path) -> dict[str, Any]:
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    return {"seconds_per_step": {}, "runs": []}
+
+
+def write(path: Path, results: dict[str, Any]) -> None:
+    with atomic_write(path) as file:
+        json.dump(results, file, indent=1)
+        file.write("\n")
+
+
+def key(entry: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(entry[name] for name in sorted(entry) if name != "bits_per_byte")
+
+
+def entry_of(
+    results: dict[str, Any],
+    corpus: str,
+    recipe: str,
+    learning_rate: float,
+    split: str,
+    budget: int,
+    seed: int,
+) -> dict[str, Any]:
+    seconds = results["seconds_per_step"][corpus][recipe]
+    return {
+        "corpus": corpus,
+        "recipe": recipe,
+        "learning_rate": learning_rate,
+        "split": split,
+        "budget": budget,
+        "seed": seed,
+        "steps": round(budget / seconds),
+    }
+
+
+def work_off(path: Path, entries: list[dict[str, Any]], jobs: int) -> None:
+    results = read(path)
+    known = {key(entry) for entry in results["runs"]}
+    waiting = [entry for entry in entries if key(entry) not in known]
+    click.echo(f"{len(entries) - len(waiting)} of {len(entries)} runs are done already")
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        futures = [pool.submit(train_and_score, entry) for entry in waiting]
+        for number, future in enumerate(concurrent.futures.as_completed(futures), start=1):
+            done = future.result()
+            results["runs"].append(done)
+            write(path, results)
+            click.echo(f"{number}/{len(waiting)}  {json.dumps(done)}")
+
+
+def best_rates(results: dict[str, Any], corpus: str) -> dict[str, tuple[str, float]]:
+    """Library -> the recipe and the rate with the lowest loss in the search."""
+    found: dict[str, tuple[float, str, float]] = {}
+    for run in results["runs"]:
+        if run["split"] == "validation" and run["corpus"] == corpus and run["bits_per_byte"]:
+            library = RECIPES[run["recipe"]].library
+            candidate = (run["bits_per_byte"], run["recipe"], run["learning_rate"])
+            found[library] = min(found.get(library, candidate), candidate)
+    return {library: (recipe, rate) for library, (_, recipe, rate) in found.items()}
+
+
+def searched(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for corpus, (name, recipe) in itertools.product(VOCAB_SIZES, RECIPES.items()):
+        for rate in recipe.learning_rates:
+            yield entry_of(results, corpus, name, rate, "validation", BUDGETS[0], seed=0)
+
+
+def compared(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for budget, seed, corpus in itertools.product(BUDGETS, SEEDS, VOCAB_SIZES):
+        for name, rate in best_rates(results, corpus).values():
+            yield entry_of(results, corpus, name, rate, "test", budget, seed)
+
+
+def show(results: dict[str, Any]) -> None:
+    for split, title in (
+        ("validation", "The search: bits per byte of the validation split"),
+        ("test", "The comparison: bits per byte of the test split"),
+    ):
+        table: dict[tuple[Any, ...], list[float]] = {}
+        for run in results["runs"]:
+            if run["split"] == split:
+                row = (run["corpus"], run["budget"], run["recipe"], run["learning_rate"])
+                table.setdefault((*row, run["steps"]), []).append(run["bits_per_byte"] or math.nan)
+        rows = [
+            [
+                f"{corpus}, {budget} s: {name}",
+                f"{rate:g}",
+                f"{steps:,}",
+                f"{statistics.mean(values):.3f}",
+                f"{min(values):.3f}",
+                f"{max(values):.3f}",
+                str(len(values)),
+            ]
+            for (corpus, budget, name, rate, steps), values in sorted(table.items())
+        ]
+        columns = ["", "learning rate", "steps", "mean", "least", "most", "seeds"]
+        common.show(title, columns, rows)
+
+
+@click.group()
+@click.option("--file", "path", type=click.Path(path_type=Path), default=FILE, show_default=True)
+@click.pass_context
+def main(context: click.Context, path: Path) -> None:
+    """What one and three minutes of training give, ours and other recipes."""
+    context.obj = path
+
+
+@main.command("time")
+@click.pass_obj
+def time_steps(path: Path) -> None:
+    """Measure the seconds of a step, on a machine that does nothing else."""
+    results = read(path)
+    results["machine"] = common.machine()
+    results["seconds_per_step"] = {corpus: seconds_per_step(corpus) for corpus in VOCAB_SIZES}
+    write(path, results)
+    click.echo(json.dumps(results["seconds_per_step"], indent=1))
+
+
+@main.command()
+@click.option("--jobs", default=2, show_default=True, help="Runs at a time, one thread each.")
+@click.pass_obj
+def search(path: Path, jobs: int) -> None:
+    """Try learning rates and settings for one minute each, on the validation split."""
+    work_off(path, list(searched(read(path))), jobs)
+    show(read(path))
+
+
+@main.command()
+@click.option("--jobs", default=2, show_default=True, help="Runs at a time, one thread each.")
+@click.pass_obj
+def compare(path: Path, jobs: int) -> None:
+    """Train the best of each library with three seeds and score them on the test split."""
+    work_off(path, list(compared(read(path))), jobs)
+    show(read(path))
+
+
+@main.command("show")
+@click.pass_obj
+def show_results(path: Path) -> None:
+    """Print what has been measured."""
+    show(read(path))
 
 
 if __name__ == "__main__":
