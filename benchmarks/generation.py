@@ -8,6 +8,7 @@ head once, and the keys and values of half of the text.
 import functools
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -241,13 +242,12 @@ def show(results: dict[str, Any]) -> None:
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Smaller models, shorter texts, fewer rounds.")
-@click.option("--json", "path", type=click.Path(), help="Also write the results here.")
-def main(quick: bool, path: str | None) -> None:
+@click.option("--json", "path", type=click.Path(path_type=Path), help="Also write it here.")
+def main(quick: bool, path: Path | None) -> None:
     results = measure(quick)
     show(results)
     if path:
-        with open(path, "w") as file:  # noqa: PTH123
-            json.dump(results, file, indent=1)
+        path.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":
