@@ -77,9 +77,9 @@ class CachedGPT:
             self._head = make_linear(weight, None)
         config = model.config
         head_dim = config.d_model // config.num_heads
-        shape = (config.num_layers, batch_size, config.num_heads, config.context_length, head_dim)
-        # (L, B, H, C, Dh)
-        self._keys, self._values = weight.new_empty(shape), weight.new_empty(shape)
+        heads = (config.num_heads, config.context_length, head_dim)
+        shape = (config.num_layers, 2, batch_size, *heads)
+        self._kept = weight.new_empty(shape)  # keys and values: (L, 2, B, H, C, Dh)
 
     @torch.no_grad()
     def read(
@@ -121,10 +121,11 @@ class CachedGPT:
     def fresh(self) -> "CachedGPT":
         """Another reader with the same weights, a cache of its own and no token read."""
         other = copy.copy(self)
-        other._keys, other._values = torch.empty_like(self._keys), torch.empty_like(self._values)
+        other._kept = torch.empty_like(self._kept)
         other.forget()
         return other
 
+    @torch.inference_mode()
     def _features(self, ids: Tensor) -> Tensor:
         """(B, T) -> (B, T, D), and the keys and values of the T tokens are kept."""
         start, end = self.length, self.length + ids.shape[1]
@@ -134,8 +135,8 @@ class CachedGPT:
         if start and ids.shape[1] > 1:
             # Row t sees what was read before and the first t + 1 of the new tokens.
             allowed = torch.ones(end - start, end, dtype=torch.bool, device=ids.device).tril(start)
-        for block, keys, values in zip(self._blocks, self._keys, self._values, strict=True):
-            x = block(x, keys[:, :, :end], values[:, :, :end], start, allowed)
+        for block, kept in zip(self._blocks, self._kept, strict=True):
+            x = block(x, kept[..., :end, :], start, allowed)
         self.length = end
         return self._model.final_norm(x)
 
@@ -149,23 +150,21 @@ class _CachedBlock:
         inputs = (attention.W_query, attention.W_key, attention.W_value)
         biases = None if inputs[0].bias is None else torch.cat([part.bias for part in inputs])
         self.heads = (3, attention.num_heads, attention.head_dim)
-        self.norm1, self.norm2 = block.norm1, block.norm2
+        self.norm1, self.norm2 = block.norm1.forward, block.norm2.forward
         self.qkv = make_linear(torch.cat([part.weight for part in inputs]), biases)  # D -> 3D
         self.out = make_linear(attention.out_proj.weight, attention.out_proj.bias)
         self.up, self.down = make_linear(up.weight, up.bias), make_linear(down.weight, down.bias)
 
-    def __call__(
-        self, x: Tensor, keys: Tensor, values: Tensor, start: int, allowed: Tensor | None
-    ) -> Tensor:
-        """(B, T, D) -> (B, T, D); fills the keys and values, (B, H, end, Dh), from ``start``."""
+    def __call__(self, x: Tensor, kept: Tensor, start: int, allowed: Tensor | None) -> Tensor:
+        """(B, T, D) -> (B, T, D); fills the keys and values, (2, B, H, end, Dh), from ``start``."""
         B, T, D = x.shape
         x = x.view(B * T, D)
         qkv = self.qkv(self.norm1(x)).view(B, T, *self.heads)  # (B * T, 3D) -> (B, T, 3, H, Dh)
-        queries, new_keys, new_values = qkv.permute(2, 0, 3, 1, 4)  # 3 x (B, H, T, Dh)
-        keys[:, :, start:] = new_keys
-        values[:, :, start:] = new_values
+        qkv = qkv.permute(2, 0, 3, 1, 4)  # (3, B, H, T, Dh)
+        kept[..., start:, :] = qkv[1:]
+        keys, values = kept
         context = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=allowed, is_causal=T > 1 and allowed is None
+            qkv[0], keys, values, attn_mask=allowed, is_causal=T > 1 and allowed is None
         )  # (B, H, T, Dh)
         x = x + self.out(context.transpose(1, 2).reshape(B * T, D))
         hidden = F.gelu(self.up(self.norm2(x)), approximate="tanh")  # (B * T, 4D)

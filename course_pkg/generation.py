@@ -1,7 +1,6 @@
 """Text from a trained model, one token at a time."""
 
 import contextlib
-import functools
 import math
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
@@ -145,18 +144,22 @@ def stream(
             )
     if isinstance(model, CachedGPT):
         model.require_batch(ids)
-    sampling = functools.partial(probabilities, temperature=temperature, top_k=top_k, top_p=top_p)
-    return _stream(model, ids, max_new_tokens, temperature, sampling, stop_ids, generator, cache)
+
+    def choose(logits: Tensor) -> Tensor:  # (B, V) -> (B,)
+        if temperature == 0 and probabilities is next_token_probabilities:
+            return _most_probable(logits)
+        p = probabilities(logits, temperature=temperature, top_k=top_k, top_p=top_p)
+        return p.argmax(dim=-1) if temperature == 0 else _draw(p, generator)
+
+    return _stream(model, ids, max_new_tokens, choose, stop_ids, cache)
 
 
 def _stream(
     model: GPT | CachedGPT,
     ids: Tensor,
     max_new_tokens: int,
-    temperature: float,
-    sampling: Callable[[Tensor], Tensor],
+    choose: Callable[[Tensor], Tensor],
     stop_ids: Collection[int],
-    generator: torch.Generator | None,
     cache: bool,
 ) -> Iterator[Tensor]:
     if isinstance(model, CachedGPT):
@@ -168,8 +171,7 @@ def _stream(
     tokens = ids[:, -1].long()
     ids = ids.long()
     for _ in range(max_new_tokens):
-        drawn = _draw(sampling(_next_logits(model, ids)), temperature, generator)  # (B, V) -> (B,)
-        tokens = torch.where(stopped, tokens, drawn)
+        tokens = torch.where(stopped, tokens, choose(_next_logits(model, ids)))  # (B,)
         stopped = stopped | torch.isin(tokens, stops)
         ids = torch.cat([ids, tokens.unsqueeze(1)], dim=1)  # (B, T) -> (B, T + 1)
         yield tokens
@@ -189,9 +191,15 @@ def _next_logits(model: GPT | CachedGPT, ids: Tensor) -> Tensor:
     return model.read(window[:, model.length :])
 
 
-def _draw(probabilities: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
-    if temperature == 0:
-        return probabilities.argmax(dim=-1)  # (B, V) -> (B,), and no random number is used up
+def _most_probable(logits: Tensor) -> Tensor:
+    """What ``next_token_probabilities`` chooses at temperature 0, without its distribution."""
+    maximum, ids = logits.max(dim=-1)  # (B, V) -> (B,), the first where several are equal
+    if not torch.isfinite(maximum).all():
+        next_token_probabilities(logits)  # it says what is wrong
+    return ids
+
+
+def _draw(probabilities: Tensor, generator: torch.Generator | None) -> Tensor:
     device = probabilities.device if generator is None else generator.device
     drawn = torch.multinomial(probabilities.to(device), num_samples=1, generator=generator)
     return drawn.squeeze(1).to(probabilities.device)  # (B, 1) -> (B,)

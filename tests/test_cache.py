@@ -81,14 +81,21 @@ def test_the_model_is_left_as_it_was():
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
 
 
+def test_what_is_read_can_be_used_in_a_training():
+    logits = CachedGPT(MODELS["tied"]).read(random_ids(1, 5))
+    weight = torch.ones(VOCAB, dtype=logits.dtype, requires_grad=True)
+    (logits * weight).sum().backward()
+    assert torch.equal(weight.grad, logits[0])
+
+
 def test_the_cache_is_allocated_once():
     reader = CachedGPT(MODELS["tied"])
-    place = reader._keys.data_ptr(), reader._values.data_ptr()
+    place = reader._kept.data_ptr()
     for token in random_ids(1, CONTEXT).split(1, dim=1):
         assert not reader.read(token).requires_grad
     reader.forget()
     reader.read(random_ids(1, 3))
-    assert (reader._keys.data_ptr(), reader._values.data_ptr()) == place
+    assert reader._kept.data_ptr() == place
 
 
 def test_the_weights_of_a_large_model_are_not_copied(monkeypatch):
