@@ -10,6 +10,7 @@ import ast
 import codecs
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import io
 import json
@@ -19,7 +20,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -34,9 +35,12 @@ if TYPE_CHECKING:
 
     from course_pkg.checks.mine import Mine
     from course_pkg.data import Corpus
+    from course_pkg.distributed import Ranks
     from course_pkg.gpt import GPT
     from course_pkg.tokenizer import BPETokenizer
     from course_pkg.training import History, Trainer
+
+Value = TypeVar("Value")
 
 DEFAULT_PRESET = "story-1m"
 DEFAULT_CORPUS = "stories"
@@ -88,6 +92,15 @@ def _one_line(error: Exception) -> str:
 
 def main() -> None:
     """The console script."""
+    _run_group(None)
+
+
+def main_train() -> None:
+    """``course train`` as a program of its own, which torchrun can start."""
+    _run_group(["train", *sys.argv[1:]])
+
+
+def _run_group(arguments: list[str] | None) -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal in an old encoding shows a question mark instead of stopping the story.
         if isinstance(stream, io.TextIOWrapper):
@@ -95,7 +108,7 @@ def main() -> None:
     # PyTorch's threads wait by going in circles. Beside any other work on the machine that makes
     # a small model ten times slower, and each of its many small steps waits for the slowest.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    course(prog_name="course")
+    course(arguments, prog_name="course")
 
 
 @click.group(cls=_Course, context_settings={"help_option_names": ["-h", "--help"]})
@@ -158,29 +171,77 @@ def train(
 
     With --mine the GPT is built, trained and sampled out of your answers to the exercises, and
     ours stand where yours fail or are missing. It then runs on the CPU unless --device says more.
+
+    In several processes: torchrun --standalone --nproc-per-node 2 -m course_pkg.train --out FOLDER
+    and the same options. When torchrun restarts them (--max-restarts), they resume by themselves.
     """
-    overrides = _parse_settings(settings)
-    shortcuts = {
-        "seed": seed,
-        "max_steps": max_steps,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-    }
-    given = {name: value for name, value in shortcuts.items() if value is not None}
-    overrides["training"] = given | overrides["training"]
-    folder = Path(out)
-    if resume:
-        _resume(folder, preset, corpus, tokenizer, mine, device, overrides)
-    else:
-        _start(
-            folder,
-            preset or DEFAULT_PRESET,
-            corpus or DEFAULT_CORPUS,
-            tokenizer,
-            mine,
-            device,
-            overrides,
-        )
+    with _ranks(device, mine) as ranks:
+        overrides = _parse_settings(settings)
+        shortcuts = {
+            "seed": seed,
+            "max_steps": max_steps,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+        }
+        given = {name: value for name, value in shortcuts.items() if value is not None}
+        overrides["training"] = given | overrides["training"]
+        folder = Path(out)
+        begun = ranks is not None and ranks.first(functools.partial(_begun, folder))
+        if begun == "checkpoint":
+            _resume(ranks, folder, None, None, None, None, device, _parse_settings(()))
+        elif resume:
+            _resume(ranks, folder, preset, corpus, tokenizer, mine, device, overrides)
+        else:
+            _start(
+                ranks,
+                folder,
+                preset or DEFAULT_PRESET,
+                corpus or DEFAULT_CORPUS,
+                tokenizer,
+                mine,
+                device,
+                overrides,
+                begun=bool(begun),
+            )
+
+
+@contextlib.contextmanager
+def _ranks(device: str, mine: str | None) -> Iterator["Ranks | None"]:
+    """All processes of the run, where torchrun started this one."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield None
+        return
+    from course_pkg import distributed
+
+    with distributed.joined(device) as ranks:
+        if mine is not None:
+            raise ValueError("--mine trains in one process: start it with `course train`.")
+        yield ranks
+
+
+def _first(ranks: "Ranks | None", work: Callable[[], Value]) -> Value:
+    """What the work gives, done by one process for all."""
+    return work() if ranks is None else ranks.first(work)
+
+
+def _begun(folder: Path) -> str | None:
+    """What there is of this very run when torchrun starts its processes again."""
+    from course_pkg.distributed import job
+    from course_pkg.training import CHECKPOINT_NAME
+
+    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" or not (folder / _RUN_FILE).exists():
+        return None
+    if _read_run(folder).get("job") != job():
+        return None
+    return "checkpoint" if (folder / CHECKPOINT_NAME).exists() else "folder"
+
+
+def _note_job(ranks: "Ranks | None", run: dict[str, Any]) -> None:
+    run.pop("job", None)
+    if ranks is not None:
+        from course_pkg.distributed import job
+
+        run["job"] = job()
 
 
 def _parse_settings(settings: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -203,6 +264,7 @@ def _parse_settings(settings: tuple[str, ...]) -> dict[str, dict[str, Any]]:
 
 
 def _start(
+    ranks: "Ranks | None",
     folder: Path,
     preset: str,
     corpus_name: str,
@@ -210,22 +272,21 @@ def _start(
     mine_folder: str | None,
     device: str,
     overrides: dict[str, dict[str, Any]],
+    begun: bool,
 ) -> None:
     model_config = GPTConfig.preset(preset, **overrides["model"])
     training_config = TrainingConfig.preset(preset, **_adapted(preset, overrides["training"]))
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(
-            f"{folder} exists: add --resume to go on with the run in it, or choose another --out."
-        )
+    if not begun:
+        _first(ranks, functools.partial(_require_free, folder))
     from course_pkg.data import load_corpus
     from course_pkg.gpt import GPT
 
-    chosen_device = _device(device, mine_folder)
+    chosen_device = _device(device, mine_folder) if ranks is None else ranks.device
     corpus = load_corpus(corpus_name)
     training, validation = corpus.split(VALIDATION_FRACTION)
     mine = _load_mine(mine_folder)
     if tokenizer_name is None:
-        tokenizer = _train_tokenizer(training, model_config.vocab_size, mine)
+        tokenizer = _first(ranks, lambda: _train_tokenizer(training, model_config.vocab_size, mine))
     else:
         tokenizer = _load_tokenizer(tokenizer_name)
         if mine is not None:
@@ -240,12 +301,25 @@ def _start(
         model = GPT(model_config) if mine is None else mine.model(model_config)
     model.to(chosen_device)
     run: dict[str, Any] = {"preset": preset, "corpus": _lasting_name(corpus_name)}
+    _note_job(ranks, run)
     _tell_pieces(mine, run, 0)
-    trainer = _trainer(model, tokenizer, training, validation, training_config, folder, mine)
-    with _writing(folder), _undone_without_checkpoint(folder):
+    parts = (training, validation, training_config, folder, mine)
+    trainer = _trainer(ranks, model, tokenizer, *parts)
+
+    def write() -> None:
         _write_json(folder / _RUN_FILE, run)
         tokenizer.save(folder / "tokenizer.json")
-        _run(trainer, tokenizer, folder, mine)
+
+    with _writing(folder), _undone_without_checkpoint(ranks, folder):
+        _first(ranks, write)
+        _run(ranks, trainer, tokenizer, folder, mine)
+
+
+def _require_free(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(
+            f"{folder} exists: add --resume to go on with the run in it, or choose another --out."
+        )
 
 
 def _load_mine(folder: str | None) -> "Mine | None":
@@ -285,6 +359,7 @@ def _adapted(preset: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resume(
+    ranks: "Ranks | None",
     folder: Path,
     preset: str | None,
     corpus_name: str | None,
@@ -296,10 +371,11 @@ def _resume(
     from course_pkg.data import load_corpus
     from course_pkg.gpt import GPT
     from course_pkg.tokenizer import BPETokenizer
-    from course_pkg.training import CHECKPOINT_NAME, read_checkpoint
+    from course_pkg.training import CHECKPOINT_NAME, read_content
 
-    checkpoint = read_checkpoint(folder / CHECKPOINT_NAME)
+    checkpoint = read_content(folder / CHECKPOINT_NAME)
     run = _read_run(folder)
+    _note_job(ranks, run)
     asked = {
         "preset": preset,
         "corpus": None if corpus_name is None else _lasting_name(corpus_name),
@@ -320,7 +396,7 @@ def _resume(
         click.echo(f"{folder} is finished: all {training_config.max_steps:,} steps are done.")
         if all((folder / name).exists() for name in _RESULTS):
             return
-    chosen_device = _device(device, mine_folder)
+    chosen_device = _device(device, mine_folder) if ranks is None else ranks.device
     training, validation = load_corpus(run["corpus"]).split(VALIDATION_FRACTION)
     tokenizer = BPETokenizer.load(folder / "tokenizer.json")
     mine = _load_mine(mine_folder)
@@ -329,15 +405,17 @@ def _resume(
     model = GPT(model_config) if mine is None else mine.model(model_config)
     model.to(chosen_device)
     _tell_pieces(mine, run, checkpoint["step"])
-    trainer = _trainer(model, tokenizer, training, validation, training_config, folder, mine)
+    parts = (training, validation, training_config, folder, mine)
+    trainer = _trainer(ranks, model, tokenizer, *parts)
     trainer.load(folder / CHECKPOINT_NAME)
     click.echo(f"resuming {folder} after step {trainer.step_number:,}")
     with _writing(folder):
-        _write_json(folder / _RUN_FILE, run)
-        _run(trainer, tokenizer, folder, mine)
+        _first(ranks, functools.partial(_write_json, folder / _RUN_FILE, run))
+        _run(ranks, trainer, tokenizer, folder, mine)
 
 
 def _trainer(
+    ranks: "Ranks | None",
     model: "GPT",
     tokenizer: "BPETokenizer",
     training: "Corpus",
@@ -349,7 +427,11 @@ def _trainer(
     from course_pkg.data import encode_documents
     from course_pkg.training import Trainer
 
-    make = Trainer if mine is None else mine.trainer
+    make: Callable[..., Trainer] = Trainer if mine is None else mine.trainer
+    if ranks is not None:
+        from course_pkg.distributed import ParallelTrainer
+
+        make = functools.partial(ParallelTrainer, ranks)
     train_ids = encode_documents(training.documents, tokenizer)
     validation_ids = encode_documents(validation.documents, tokenizer)
     click.echo(
@@ -367,10 +449,15 @@ def _trainer(
 
 
 def _run(
-    trainer: "Trainer", tokenizer: "BPETokenizer", folder: Path, mine: "Mine | None" = None
+    ranks: "Ranks | None",
+    trainer: "Trainer",
+    tokenizer: "BPETokenizer",
+    folder: Path,
+    mine: "Mine | None" = None,
 ) -> None:
     device = next(trainer.model.parameters()).device
-    click.echo(f"{trainer.model.num_parameters():,} parameters on {device}, kept in {folder}")
+    where = f"{device}, kept in {folder}" if ranks is None else f"{ranks}, kept in {folder}"
+    click.echo(f"{trainer.model.num_parameters():,} parameters on {where}")
     with _progress("training", trainer.config.max_steps) as update:
         trainer.on_log = lambda record: update(str(record), record.step)
         history = trainer.train()
@@ -378,11 +465,12 @@ def _run(
         again = "" if mine is None else " --mine ..."
         click.echo(f"to go on: course train --out {folder} --resume{again}")
         raise click.exceptions.Exit(130)
-    _write_results(trainer, history, tokenizer, folder, mine)
+    model = trainer.whole_model()
+    _first(ranks, lambda: _write_results(model, history, tokenizer, folder, mine))
 
 
 def _write_results(
-    trainer: "Trainer",
+    model: "GPT",
     history: "History",
     tokenizer: "BPETokenizer",
     folder: Path,
@@ -390,7 +478,7 @@ def _write_results(
 ) -> None:
     from course_pkg.weights import save_pretrained
 
-    save_pretrained(trainer.model, folder, tokenizer)
+    save_pretrained(model, folder, tokenizer)
     _write_json(folder / "history.json", history.to_dict())
     if importlib.util.find_spec("matplotlib") is None:
         click.echo("no loss.svg: matplotlib is not installed (pip install matplotlib)")
@@ -398,7 +486,7 @@ def _write_results(
         with atomic_write(folder / "loss.svg") as file:
             file.write(_loss_curve(history))
     pieces = _continuation(
-        trainer.model, tokenizer, "", _SAMPLE_TOKENS, _SAMPLE_TEMPERATURE, None, None, 0, mine
+        model, tokenizer, "", _SAMPLE_TOKENS, _SAMPLE_TEMPERATURE, None, None, 0, mine
     )
     sample = "".join(pieces).strip() + "\n"
     with atomic_write(folder / "sample.txt") as file:
@@ -494,8 +582,11 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _undone_without_checkpoint(folder: Path) -> Iterator[None]:
+def _undone_without_checkpoint(ranks: "Ranks | None", folder: Path) -> Iterator[None]:
     """A run that ends in an error before its first checkpoint leaves no folder behind."""
+    if ranks is not None and ranks.rank != 0:
+        yield
+        return
     from course_pkg.training import CHECKPOINT_NAME
 
     existed = folder.exists()
@@ -516,7 +607,7 @@ def _write_json(path: Path, content: Any) -> None:
         file.write("\n")
 
 
-def _read_run(folder: Path) -> dict[str, str]:
+def _read_run(folder: Path) -> dict[str, Any]:
     """What ``run.json`` says that the checkpoint does not."""
     path = folder / _RUN_FILE
     try:
@@ -851,7 +942,7 @@ def _show_folder(folder: Path) -> None:
     content = read_checkpoint(checkpoint)
     _show_model(GPTConfig.from_dict(content["model_config"]))
     _show_fields("recipe", content["training_config"])
-    run: dict[str, Any] = dict(_read_run(folder))
+    run = _read_run(folder)
     for whose in run.pop("pieces", []):
         from course_pkg.checks.mine import show
 

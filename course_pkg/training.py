@@ -7,6 +7,7 @@ import io
 import itertools
 import math
 import os
+import shutil
 import signal
 import threading
 import time
@@ -49,8 +50,8 @@ _KEYS = {
     "data_position",
     "random_state",
 }
-# Since this key and some fields of the configuration were added, files without them still load.
-_ADDED = {"precision": "float32"}
+# Since these keys and some fields of the configuration were added, files without them still load.
+_ADDED = {"precision": "float32", "shards": None}
 # These say when to look, or how to compute the same: a resumed run may choose others.
 _FREE_ON_RESUME = (
     *("eval_every", "eval_batches", "log_every", "checkpoint_every"),
@@ -401,6 +402,7 @@ class Trainer:
         self._is_ready = False
         self._precision = None if config.precision == "auto" else config.precision
         self._kept_step: int | None = None  # of the checkpoint in out_dir, if it is of this run
+        self._wrap()
         self.optimizer = self.make_optimizer()
         self._splits = {"train": train_ids, "validation": validation_ids}
         # Three streams that must not be equal: batches, evaluation, dropout.
@@ -411,6 +413,9 @@ class Trainer:
         with _restored_random_state(self._device):
             torch.manual_seed(config.seed + 2)
             self._random_state = _get_random_state(self._device)
+
+    def _wrap(self) -> None:
+        """Refuse what this trainer cannot do; make of the parameters what is to be optimized."""
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer of the model's parameters; its rate is set at each step."""
@@ -430,7 +435,7 @@ class Trainer:
         options = (self.loss.loss_rows, self.loss.autocast)
         if self._device.type == "cpu" and self._forward is self.loss and options == (None, None):
             return accumulate_gradients(self.model, micro_batches)
-        num_targets = _num_targets(micro_batches)
+        num_targets = count_targets(micro_batches)
         loss = sum(self._backward(batch, num_targets) for batch in micro_batches)
         return float(loss), num_targets
 
@@ -455,6 +460,10 @@ class Trainer:
         for inputs, targets in batches:
             total += self.loss(inputs.to(self._device), targets.to(self._device), "mean").item()
         return total / len(batches)
+
+    def whole_model(self) -> GPT:
+        """The model with all its weights, to be saved or to be asked."""
+        return self.model
 
     @property
     def checkpoint_path(self) -> Path | None:
@@ -490,7 +499,7 @@ class Trainer:
         self._prepare_out_dir()
         interrupted = threading.Event()
         try:
-            with _modes_kept(self.loss), _deferred_interrupt(interrupted):
+            with _modes_kept(self.loss), self._deferred_interrupt(interrupted):
                 self._loop(interrupted)
         except KeyboardInterrupt:
             # The second Ctrl-C may have hit the middle of an update, which must not be saved.
@@ -509,7 +518,7 @@ class Trainer:
         started, first_step = time.perf_counter(), self.step_number
         seconds, tokens = 0.0, 0  # since the last record
         self._evaluate_if_due()
-        while self.step_number < self.config.max_steps and not interrupted.is_set():
+        while self.step_number < self.config.max_steps and not self._is_interrupted(interrupted):
             before, tokens_before = time.perf_counter(), self._tokens_seen
             row = self.step()
             now = time.perf_counter()
@@ -524,10 +533,32 @@ class Trainer:
                     seconds_left=pace * (self.config.max_steps - self.step_number),
                 )
                 seconds, tokens = 0.0, 0
-                self.on_log(record)
+                self._tell(record)
             self._evaluate_if_due()
             if self._is_due(self.config.checkpoint_every):
                 self._save_to_out_dir()
+
+    def _is_interrupted(self, interrupted: threading.Event) -> bool:
+        return interrupted.is_set()
+
+    @contextlib.contextmanager
+    def _deferred_interrupt(self, interrupted: threading.Event) -> Iterator[None]:
+        """The first Ctrl-C sets ``interrupted``; the second raises KeyboardInterrupt as usual."""
+        # Only the main thread may set a handler, and only it is interrupted.
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        previous = signal.getsignal(signal.SIGINT)
+
+        def handle(*_: object) -> None:
+            interrupted.set()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        signal.signal(signal.SIGINT, handle)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)
 
     @property
     def _tokens_seen(self) -> int:
@@ -651,7 +682,10 @@ class Trainer:
         Raises:
             OSError: it cannot be written; what was there before stays.
         """
-        content = {
+        self._write(path, self._content())
+
+    def _content(self) -> dict[str, Any]:
+        return {
             "format": _FORMAT,
             "model_config": self.model.config.to_dict(),
             "training_config": self.config.to_dict(),
@@ -663,7 +697,10 @@ class Trainer:
             "data_position": self._generator.get_state(),
             "random_state": self._random_state,
             "precision": self._precision,
+            "shards": None,
         }
+
+    def _write(self, path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
         # Through memory: PyTorch's own writer hides an error of the file behind one of its own.
         buffer = io.BytesIO()
         torch.save(content, buffer)
@@ -675,6 +712,10 @@ class Trainer:
             raise OSError(
                 error.errno, f"the checkpoint cannot be saved: {reason}", str(path)
             ) from error
+        kept = shards_folder(path, content["shards"])
+        for folder in kept.parent.glob(shards_folder(path, "*").name):
+            if folder != kept:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Go back to where ``save`` was called. Nothing changes if an error is raised.
@@ -685,18 +726,14 @@ class Trainer:
                 data; the message names the difference.
         """
         path = Path(path)
-        checkpoint = read_checkpoint(path)
+        checkpoint = self._read(path)
         _require_equal(path, checkpoint["model_config"], self.model.config.to_dict())
         training_config = TrainingConfig.from_dict(checkpoint["training_config"]).to_dict()
         _require_equal(path, training_config, self.config.to_dict(), ignored=_FREE_ON_RESUME)
         split_tokens = {f"{split} tokens": len(ids) for split, ids in self._splits.items()}
         saved = {f"{split} tokens": n for split, n in checkpoint["split_tokens"].items()}
         _require_equal(path, saved, split_tokens)
-        shapes = {name: tuple(t.shape) for name, t in self.model.state_dict().items()}
-        saved_shapes = {name: tuple(t.shape) for name, t in checkpoint["model"].items()}
-        _require_equal(path, saved_shapes, shapes)
-        self.model.load_state_dict(checkpoint["model"])
-        self.optimizer.load_state_dict(self._as_here(checkpoint["optimizer"]))
+        self._restore(path, checkpoint)
         self.step_number = checkpoint["step"]
         self.history = History.from_dict(checkpoint["history"])
         self._generator.set_state(checkpoint["data_position"])
@@ -706,6 +743,17 @@ class Trainer:
             self._precision = checkpoint["precision"]
         self._kept_step = self.step_number if path == self.checkpoint_path else None
 
+    def _read(self, path: Path) -> dict[str, Any]:
+        return read_checkpoint(path)
+
+    def _restore(self, path: Path, checkpoint: Mapping[str, Any]) -> None:
+        """Take the model's and the optimizer's tensors."""
+        shapes = {name: tuple(t.shape) for name, t in self.model.state_dict().items()}
+        saved_shapes = {name: tuple(t.shape) for name, t in checkpoint["model"].items()}
+        _require_equal(path, saved_shapes, shapes)
+        self.model.load_state_dict(checkpoint["model"])
+        self.optimizer.load_state_dict(self._as_here(checkpoint["optimizer"]))
+
     def _as_here(self, saved: Mapping[str, Any]) -> dict[str, Any]:
         """An optimizer's state for the kernel that suits this device, whichever wrote it."""
         here = self.optimizer.param_groups[0]
@@ -714,17 +762,19 @@ class Trainer:
 
     def _prepare_out_dir(self) -> None:
         """Save at once: a folder that cannot be written must not cost hours of training."""
-        if self.out_dir is None:
-            return
-        path = self.out_dir / CHECKPOINT_NAME
+        if self.out_dir is not None:
+            self._claim_out_dir(self.out_dir)
+            self._save_to_out_dir()
+
+    def _claim_out_dir(self, out_dir: Path) -> None:
+        path = out_dir / CHECKPOINT_NAME
         if path.exists() and self._kept_step is None:
             raise ValueError(
                 f"{path} exists: resume that run, or choose another folder for a new one."
             )
         # What a run that was killed while it saved may have left.
-        for leftover in self.out_dir.glob(f".{CHECKPOINT_NAME}.*.tmp"):
+        for leftover in out_dir.glob(f".{CHECKPOINT_NAME}.*.tmp"):
             leftover.unlink(missing_ok=True)
-        self._save_to_out_dir()
 
     def _save_to_out_dir(self) -> None:
         if self.checkpoint_path is not None:
@@ -750,7 +800,7 @@ class Trainer:
         bits = None
         if self.bytes_per_token is not None:
             bits = bits_per_byte(losses["validation"], 1, self.bytes_per_token)
-        self.on_log(
+        self._tell(
             EvaluationRecord(
                 step=self.step_number,
                 max_steps=self.config.max_steps,
@@ -801,7 +851,10 @@ class Trainer:
         return None
 
     def _message(self, message: str) -> None:
-        self.on_log(MessageRecord(self.step_number, self.config.max_steps, message))
+        self._tell(MessageRecord(self.step_number, self.config.max_steps, message))
+
+    def _tell(self, record: Record) -> None:
+        self.on_log(record)
 
 
 def train(
@@ -843,12 +896,36 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The content of a file made by ``Trainer.save``, on the CPU.
 
     Its keys are ``format, model_config, training_config, split_tokens, step, history, model,
-    optimizer, data_position, random_state, precision``; ``model`` is a state dict.
+    optimizer, data_position, random_state, precision, shards``; ``model`` is a state dict. The
+    tensors of a sharded run are read from the folder beside the file, whole, without other
+    processes; ``shards`` is None then too. (PyTorch opens such folders with pickle, so read only
+    those that you trust. The file itself holds no code.)
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is truncated, damaged, no checkpoint, or of another version.
     """
+    content = read_content(path)
+    if content["shards"] is None:
+        return content
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+    folder, buffer = shards_folder(path, content["shards"]), io.BytesIO()
+    try:
+        dcp_to_torch_save(folder, buffer)  # type: ignore[arg-type]
+    except (Exception, CheckpointException) as error:  # PyTorch's reader fails in many ways
+        raise ValueError(f"{folder}: the shards of {path} are missing or damaged.") from error
+    buffer.seek(0)
+    tensors = torch.load(buffer, weights_only=True)
+    optimizer = content["optimizer"]
+    state = tensors.get("optimizer", {})
+    optimizer["state"] = {i: state[name] for i, name in enumerate(optimizer.pop("names")) if state}
+    return content | {"model": tensors["model"], "shards": None}
+
+
+def read_content(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """As ``read_checkpoint``, but of a sharded run without its tensors."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no checkpoint.")
@@ -867,6 +944,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{path}: a checkpoint of format {content['format']}; this version reads {_FORMAT}."
         )
     return content
+
+
+def shards_folder(path: str | os.PathLike[str], token: str | None) -> Path:
+    """Where the shards are to which the checkpoint at ``path`` refers by this token."""
+    return Path(path).with_name(f"{Path(path).name}.{token}.shards")
 
 
 def _require_equal(
@@ -898,7 +980,8 @@ def load_model(path: str | os.PathLike[str]) -> GPT:
     return model.eval()
 
 
-def _num_targets(micro_batches: Sequence[Batch]) -> int:
+def count_targets(micro_batches: Sequence[Batch]) -> int:
+    """The number of targets that count, of several batches."""
     return sum(int((targets != IGNORE_INDEX).sum()) for _, targets in micro_batches)
 
 
@@ -911,26 +994,6 @@ def _modes_kept(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-@contextlib.contextmanager
-def _deferred_interrupt(interrupted: threading.Event) -> Iterator[None]:
-    """The first Ctrl-C sets ``interrupted``; the second raises KeyboardInterrupt as usual."""
-    # Only the main thread may set a handler, and only it is interrupted.
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.getsignal(signal.SIGINT)
-
-    def handle(*_: object) -> None:
-        interrupted.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _accelerator(device: torch.device) -> Any:
