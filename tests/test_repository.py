@@ -21,6 +21,7 @@ PACKAGE = ROOT / "course_pkg"
 FLOORS = {
     "errors": 0,
     "files": 0,
+    "workers": 0,
     "tokenizer": 1,
     "config": 1,
     "attention": 2,

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import random
+import re
 import subprocess
 import sys
 import unicodedata
@@ -11,6 +12,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import regex
 import tiktoken
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -21,6 +23,7 @@ from course_pkg.tokenizer import (
     END_OF_TEXT,
     GPT2_SPLIT_PATTERN,
     BPETokenizer,
+    _merge_all,
     _merge_all_long,
     _printable,
     gpt2_tokenizer,
@@ -167,6 +170,74 @@ def test_the_merge_for_long_pieces_equals_the_plain_one(text: str) -> None:
     assert tokenizer.encode(text) == expected  # whichever of the two it takes
 
 
+@common
+@given(st.lists(st.text("aabc", min_size=1, max_size=6), max_size=12, unique=True))
+@example(["ba", "ab", "ab" + "ab", "bab"])
+def test_only_tokens_that_their_bytes_are_encoded_to_are_taken_whole(tokens: list[str]) -> None:
+    """Any list of merges, also one in which a merge comes before another can make its token."""
+    made = [bytes([byte]) for byte in range(256)]
+    merges: list[tuple[bytes, bytes]] = []
+    for token in map(str.encode, sorted(tokens, key=len)):
+        halves = [(token[:cut], token[cut:]) for cut in range(1, len(token))]
+        usable = [pair for pair in halves if pair[0] in made and pair[1] in made]
+        if usable and token not in made:
+            merges.append(usable[len(merges) % len(usable)])
+            made.append(token)
+    tokenizer = BPETokenizer(dict(enumerate(made)), merges)
+    for token in made:
+        symbols = token.decode("latin-1")
+        whole = len(_merge_all(symbols, tokenizer._merged)) == 1
+        assert (token in tokenizer._whole) == whole == (len(_in_order(tokenizer, symbols)) == 1)
+
+
+def _in_order(tokenizer: BPETokenizer, symbols: str) -> str:
+    for number, pair in enumerate(tokenizer._pairs):
+        symbols = symbols.replace(pair, chr(256 + number))
+    return symbols
+
+
+def test_every_token_of_gpt2_is_taken_whole() -> None:
+    assert len(gpt2()[0]._whole) == 50_256
+
+
+def test_whitespace_is_the_same_to_words_as_to_the_pattern() -> None:
+    characters = [chr(code) for code in range(sys.maxunicode + 1)]
+    ours = {c for c in characters if re.fullmatch(module._SPACE, c)}
+    assert ours == set(regex.findall(r"\s", "".join(characters)))
+    assert not ours & {c for c in characters if re.fullmatch(module._OTHER, c)}
+
+
+@common
+@given(adversarial)
+@example("a\x1cb !\x1d\x1e c\x1f")
+def test_words_are_split_as_the_text_is(text: str) -> None:
+    pattern = regex.compile(GPT2_SPLIT_PATTERN)
+    words = module._words(pattern, text)
+    assert "".join(words) == text
+    pieces = [piece for word in words for piece in pattern.findall(word)]
+    assert pieces == pattern.findall(text)
+
+
+@common
+@given(adversarial, st.sampled_from([GPT2_SPLIT_PATTERN, GPT4_PATTERN]), st.integers(1, 20))
+def test_stretches_are_split_as_the_text_is(text: str, pattern: str, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_STRETCH", size)
+        stretches = list(module._stretches(regex.compile(pattern), text))
+    assert "".join(stretches) == text
+    pieces = [piece for stretch in stretches for piece in regex.findall(pattern, stretch)]
+    assert pieces == regex.findall(pattern, text)
+
+
+@settings(common, max_examples=300)
+@given(st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=200))
+def test_any_text_of_known_characters_gets_the_peers_ids(text: str) -> None:
+    tokenizer, peer = gpt2()
+    ids = peer.encode_ordinary(text)
+    assert tokenizer.encode_ordinary(text) == ids
+    assert trained().encode_ordinary(text) == to_huggingface(trained()).encode(text).ids
+
+
 @pytest.mark.parametrize("character", ["a", " ", "\n", "é", "👍", "\x00"])
 def test_a_megabyte_of_one_character(character: str) -> None:
     text = character * (1_000_000 // len(character.encode()))
@@ -186,13 +257,23 @@ def test_a_long_piece_of_many_letters_gives_tiktokens_ids() -> None:
 
 
 def test_the_ids_do_not_depend_on_what_the_cache_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MAX_CACHED_PIECES", 3)
+    monkeypatch.setattr(module, "_MAX_CACHED", 3)
     tokenizer = copy.deepcopy(trained())
-    assert len(tokenizer._cache) == 0
-    for text in [TEXT, "x" * 5000, TEXT]:
+    for text in [TEXT, "x" * 5000, " " + "x" * 5000, TEXT]:
         assert tokenizer.encode(text) == trained().encode(text)
-        assert len(tokenizer._cache) <= 3
-        assert all(len(piece) < 1000 for piece in tokenizer._cache)
+        for held in (tokenizer._words, tokenizer._pieces):
+            assert 1 <= len(held) <= 3 and len(held._older) <= 3
+            assert all(len(cached) < 1000 for cached in [*held, *held._older])
+
+
+def test_what_was_used_lately_stays_in_a_full_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_CACHED", 10)
+    merged: list[str] = []
+    held = module._Cache(lambda text: merged.append(text) or text.upper())
+    for number in range(100):
+        assert (held[f"rare {number}"], held["often"]) == (f"RARE {number}", "OFTEN")
+    assert merged.count("often") == 1 and len(merged) == 101
+    assert held["rare 0"] == "RARE 0" and merged[-1] == "rare 0"  # gone, and made again
 
 
 # Special tokens

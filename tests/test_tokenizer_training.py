@@ -1,5 +1,6 @@
 """Training: equal to counting anew, to HuggingFace under its tie rule, and the same every time."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -14,7 +15,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from course_pkg import load_corpus
+from course_pkg import tokenizer as module
 from course_pkg.tokenizer import END_OF_TEXT, GPT2_SPLIT_PATTERN, BPETokenizer, _printable
+from course_pkg.workers import ordered_map
 
 Pair = tuple[bytes, bytes]
 
@@ -187,6 +191,134 @@ def test_an_iterable_is_read_one_text_at_a_time() -> None:
 
     train(documents(), 280)
     assert most <= 2
+
+
+# Larger than memory, on several cores
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("specials", [(), (END_OF_TEXT, "a special token")])
+def test_the_merges_do_not_depend_on_the_number_of_workers(
+    workers: int, specials: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_STRETCH", 500)  # some twenty batches
+    stories = [story + END_OF_TEXT for story in load_corpus("stories").documents[:12]]
+    texts = [*stories, "", "a special token " * 20, TEXT * 20, "aaa bbb " * 300, "y" * 1500]
+    expected = BPETokenizer.train(texts, 400, specials)
+    calls: list[tuple[int, int]] = []
+    streamed = BPETokenizer.train_from_iterator(
+        iter(texts),
+        400,
+        specials,
+        workers=workers,
+        progress=lambda done, wanted: calls.append((done, wanted)),
+    )
+    wanted = 400 - 256 - len(specials)
+    assert streamed.merges == expected.merges and streamed.vocab == expected.vocab
+    assert calls == [(done, wanted) for done in range(1, wanted + 1)]
+
+
+def test_the_merges_do_not_depend_on_the_order_in_which_pieces_were_counted() -> None:
+    counts = pieces_of("".join(load_corpus("stories").documents[:20]))
+    reversed_counts = Counter(dict(reversed(counts.items())))
+    assert list(counts) != list(reversed_counts)
+    merges = module._learn_merges(counts, 300, None)
+    assert module._learn_merges(reversed_counts, 300, None) == merges
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(texts, max_size=5), st.integers(1, 30), st.integers(1, 30))
+def test_pieces_are_counted_the_same_in_any_stretches(
+    documents: list[str], stretch: int, most_words: int
+) -> None:
+    expected: Counter[str] = Counter()
+    for document in documents:
+        expected.update(pieces_of(document))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_STRETCH", stretch)
+        patch.setattr(module, "_MAX_COUNTED_WORDS", most_words)
+        pattern = regex.compile(GPT2_SPLIT_PATTERN)
+        assert module._count_pieces(documents, [], pattern, 1) == expected
+        batches = list(module._batches(documents))
+    assert [text for batch in batches for text in batch] == documents
+    assert all(sum(map(len, batch[:-1])) < stretch for batch in batches)
+
+
+def test_another_pattern_is_counted_by_workers_too() -> None:
+    texts = ["one two", "two\nthree two"]
+    pattern = r"[^\n]+|\n"
+    streamed = train_quietly(texts, 300, (), pattern, workers=2)
+    assert streamed.merges == train(texts, 300, (), pattern).merges
+
+
+def train_quietly(*arguments: object, **options: object) -> BPETokenizer:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return BPETokenizer.train_from_iterator(*arguments, **options)
+
+
+def test_only_a_few_texts_are_read_ahead_of_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The corpus is read as the counts come back, and not all at once."""
+    monkeypatch.setattr(module, "_STRETCH", 1)
+    read, counted = 0, 0
+    most_ahead = 0
+
+    def counting_map(*arguments: object) -> Iterator[Counter[str]]:
+        nonlocal counted
+        for counts in ordered_map(*arguments):
+            counted += 1
+            yield counts
+
+    def documents() -> Iterator[str]:
+        nonlocal read, most_ahead
+        for number in range(40):
+            read += 1
+            most_ahead = max(most_ahead, read - counted)
+            yield f"document{number}"  # one word is one batch here
+
+    monkeypatch.setattr(module, "ordered_map", counting_map)
+    train_quietly(documents(), 270, workers=2)
+    assert read == counted == 40
+    assert most_ahead <= 2 * 2 + 2
+
+
+def test_a_killed_worker_is_an_error_and_not_a_wait() -> None:
+    def documents() -> Iterator[str]:
+        for number in range(1000):
+            if number == 50:
+                multiprocessing.active_children()[0].kill()
+            yield TEXT * 20_000
+
+    with pytest.raises(ChildProcessError, match=r"worker process ended .* fewer workers"):
+        BPETokenizer.train_from_iterator(documents(), 300, workers=2)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (("text", 300), {}, "texts is one string: give an iterable"),
+        ((["text"], 300), {"workers": 0}, "workers=0 is not allowed: .* at least 1"),
+        ((["text"], 255), {"workers": 2}, "vocab_size=255"),
+        ((["te\ud800xt"], 300), {"workers": 2}, "lone surrogate"),
+        ((["two words"], 300, (), r"\w+"), {"workers": 2}, "does not match every character"),
+    ],
+)
+def test_bad_input_of_a_stream_is_named(
+    arguments: tuple[object, ...], options: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        BPETokenizer.train_from_iterator(*arguments, **options)
+
+
+@pytest.mark.parametrize("method", ["train", "train_from_iterator"])
+def test_the_warning_points_at_the_caller(method: str) -> None:
+    """In a process of its own: here, in the test run, beartype stands between."""
+    program = f"from course_pkg import BPETokenizer\nBPETokenizer.{method}([], 257)"
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+    assert run.stderr.startswith("<string>:2: UserWarning: The text has only 0 merges")
 
 
 def test_asking_for_too_many_merges_warns_with_both_numbers() -> None:

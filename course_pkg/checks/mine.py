@@ -338,8 +338,6 @@ class LearnersTokenizer(BPETokenizer):
         super().__init__(
             tokenizer.vocab, tokenizer.merges, tokenizer.special_tokens, tokenizer.pattern
         )
-        specials = set(self.special_tokens.values())
-        self._id_of = {token: i for i, token in self.vocab.items() if i not in specials}
 
     def decode(self, ids: Iterable[SupportsIndex], errors: str = "replace") -> str:
         decode = self._mine.get("01.decode_bytes")
@@ -347,11 +345,12 @@ class LearnersTokenizer(BPETokenizer):
             return super().decode(ids, errors)
         return decode([int(i) for i in ids], self.vocab)
 
-    def _encode_piece(self, piece: str) -> list[int]:
+    def _merge_piece(self, piece: str) -> str:
         encode = self._mine.get("01.encode_by_rank")
         if encode is None:
-            return super()._encode_piece(piece)
-        return [self._id_of[bytes(t)] for t in encode(piece.encode("utf-8"), self.merges)]
+            return super()._merge_piece(piece)
+        tokens = encode(piece.encode("utf-8"), self.merges)
+        return "".join(self._symbol_of[bytes(token)] for token in tokens)
 
 
 class LearnersGPT(GPT):

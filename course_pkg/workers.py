@@ -1,0 +1,115 @@
+"""The same work on many items in several processes, with the results in the order of the items.
+
+Processes are spawned on every platform: a forked copy of a process that has threads, as one that
+uses PyTorch has, may hang.
+"""
+
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_work: Callable[[Any], Any]  # what a worker does with an item
+
+
+def usable_cores() -> int:
+    """The number of cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def check_workers(workers: int) -> None:
+    """Refuse what is no number of processes.
+
+    Raises:
+        ValueError: ``workers`` is not an integer of at least 1.
+    """
+    if not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"workers={workers!r} is not allowed: it is an integer of at least 1.")
+
+
+def ordered_map(
+    make_work: Callable[..., Callable[[Item], Result]],
+    arguments: tuple[Any, ...],
+    items: Iterable[Item],
+    workers: int,
+) -> Iterator[Result]:
+    """``work(item)`` for each item, in order, where each process makes its own ``work`` once.
+
+    At most two items for each worker are taken from ``items`` before their results are given, so
+    ``items`` may be a generator over more than fits into memory. Whoever stops before the end,
+    by Ctrl-C or by closing the generator, waits only for the items in work.
+
+    Args:
+        make_work: a function or class of a module, called as ``make_work(*arguments)``.
+        arguments: what ``make_work`` needs; it is pickled for each worker.
+        items: what to work on; pickled too.
+        workers: the number of processes. With 1 the work is done in this one.
+
+    Raises:
+        ValueError: ``workers`` is not an integer of at least 1.
+        ChildProcessError: a worker ended before its work was done, as when it is killed.
+        Exception: whatever ``work`` raises on the first item on which it does.
+    """
+    check_workers(workers)
+    if workers == 1:
+        return map(make_work(*arguments), items)
+    return _in_processes(make_work, arguments, items, workers)
+
+
+def _in_processes(
+    make_work: Callable[..., Callable[[Item], Result]],
+    arguments: tuple[Any, ...],
+    items: Iterable[Item],
+    workers: int,
+) -> Iterator[Result]:
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), _begin, (make_work, arguments)
+    )
+    waiting: deque[Future[Result]] = deque()
+    remaining = iter(items)
+    try:
+        while True:
+            for item in itertools.islice(remaining, 2 * workers - len(waiting)):
+                waiting.append(pool.submit(_do, item))
+            if not waiting:
+                break
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            "a worker process ended before its work was done. If it was killed for lack of memory,"
+            " use fewer workers. A script that starts workers must do so below"
+            ' `if __name__ == "__main__":`.'
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(make_work: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> None:
+    global _work
+    # Ctrl-C in a terminal reaches every process; the parent alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _work = make_work(*arguments)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed sends nothing any more, and its worker would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _do(item: Any) -> Any:
+    return _work(item)
