@@ -138,7 +138,7 @@ def definitions(source):
             found[node.name] = node
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             found[node.targets[0].id] = node
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        elif isinstance(node, ast.AnnAssign) and node.value and isinstance(node.target, ast.Name):
             found[node.target.id] = node
     return {
         key: ast.unparse(ast.fix_missing_locations(_Bare().visit(node)))
