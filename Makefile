@@ -20,7 +20,7 @@ NBVAL := --nbval --nbval-current-env
 XDIST := -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book serve test notebooks exercises proof lint system clean
+.PHONY: help setup book serve test notebooks exercises proof bench lint system clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) \
@@ -49,6 +49,9 @@ exercises: $(BOOK_READY) ## make exercises/ from solutions/
 
 proof: $(TEST_READY) ## measure how right the checks are, into book/data/proof.json (long; resumes)
 	$(PY) tests/proof.py --resume --jobs $(JOBS)
+
+bench: $(TEST_READY) ## measure ours beside other libraries, into _build/bench (want a quiet machine)
+	@env -u OMP_NUM_THREADS $(PY) benchmarks/run.py $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT))
 
 lint: $(TEST_READY) ## check style, types and spelling
 	$(BIN)/ruff check .
