@@ -1,6 +1,6 @@
-"""Other implementations of a GPT, beside which ours is measured.
+"""Other implementations of a GPT, beside which ours is measured, and how they are trained.
 
-Each function gives a module that maps token ids (B, T) to logits (B, T, V), without dropout:
+Each of ``PEERS`` gives a module that maps token ids (B, T) to logits (B, T, V), without dropout:
 
 - ``nanogpt``: the structure of nanoGPT (Karpathy 2022), stated again: queries, keys and values in
   one projection, no biases, PyTorch's layer norm, exact GELU and attention, a tied head.
@@ -8,6 +8,8 @@ Each function gives a module that maps token ids (B, T) to logits (B, T, V), wit
 - ``transformers``: Hugging Face's ``GPT2LMHeadModel`` with PyTorch's attention.
 """
 
+import contextlib
+import logging
 import math
 from collections.abc import Callable
 
@@ -16,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_pkg.config import GPTConfig
+from course_pkg.data import random_batches
 
 
 class _NanoNorm(nn.Module):
@@ -114,6 +117,8 @@ def llms_from_scratch(config: GPTConfig, dropout: float = 0.0) -> nn.Module:
 def transformers(config: GPTConfig) -> nn.Module:
     from transformers import GPT2Config, GPT2LMHeadModel
 
+    # GPT-2's own ids of special tokens are outside a small vocabulary, which it warns of.
+    logging.getLogger("transformers").setLevel(logging.ERROR)
     settings = GPT2Config(
         vocab_size=config.vocab_size,
         n_positions=config.context_length,
@@ -133,3 +138,37 @@ PEERS: dict[str, Callable[[GPTConfig], nn.Module]] = {
     "LLMs-from-scratch": llms_from_scratch,
     "transformers": transformers,
 }
+
+
+def training_step(
+    model: nn.Module,
+    ids: Tensor,
+    batch_size: int,
+    context_length: int,
+    *,
+    autocast: torch.dtype | None = None,
+    compiled: bool = False,
+) -> Callable[[], float]:
+    """One update of a peer, as its own training script does it, on the model's device.
+
+    The mean cross-entropy of a random batch, gradients clipped at 1.0, AdamW (fused on CUDA).
+    """
+    device = next(model.parameters()).device
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=1e-4, betas=(0.9, 0.95), fused=device.type == "cuda" or None
+    )
+    batches = random_batches(ids, batch_size, context_length, torch.Generator().manual_seed(0))
+    forward = torch.compile(model) if compiled else model
+
+    def step() -> float:
+        inputs, targets = (part.to(device) for part in next(batches))  # (B, T) each
+        context = torch.autocast(device.type, autocast) if autocast else contextlib.nullcontext()
+        with context:
+            loss = F.cross_entropy(forward(inputs).flatten(0, 1), targets.flatten())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return loss.item()
+
+    return step

@@ -145,6 +145,8 @@ class TrainingConfig(_Config):
         compile: whether ``torch.compile`` compiles the forward and backward pass.
         loss_rows: of how many tokens the logits are in memory at a time (256 is a good number);
             ``None`` holds those of the whole batch. Pays where the vocabulary is large.
+        fused: whether AdamW updates a tensor in one pass over it. On CUDA it always does. On a CPU
+            its results differ from the plain update's in the last digit.
         parallel: how several processes share the work: ``"ddp"`` gives each a whole model,
             ``"fsdp"`` a part of every tensor. One process alone needs neither.
 
@@ -171,6 +173,7 @@ class TrainingConfig(_Config):
     precision: str = "float32"
     compile: bool = False
     loss_rows: int | None = None
+    fused: bool = False
     parallel: str = "ddp"
 
     def __post_init__(self) -> None:
@@ -198,7 +201,7 @@ class TrainingConfig(_Config):
         )
         self._require_choice("optimizer", OPTIMIZERS)
         self._require_choice("precision", PRECISIONS)
-        self._require_switch("compile")
+        self._require_switch("compile", "fused")
         if self.loss_rows is not None:
             self._require_count("loss_rows")
         self._require_choice("parallel", PARALLEL)
@@ -246,6 +249,9 @@ def _gpt2(num_layers: int, num_heads: int, d_model: int, learning_rate: float) -
             eval_batches=100,
             log_every=10,
             checkpoint_every=1_000,
+            precision="auto",
+            loss_rows=256,
+            fused=True,
         ),
     )
 

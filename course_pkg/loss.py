@@ -71,23 +71,26 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             total = hidden.new_zeros((), dtype=wide)
             for start in range(0, len(hidden), rows):
                 part, target = hidden[start : start + rows], targets[start : start + rows]
-                logits = torch.mm(part, head.T, out=buffer[: len(part)])  # (R, D) -> (R, V)
-                log_p = torch.log_softmax(logits, dim=-1, dtype=wide)
                 counts = (target != ignore_index).unsqueeze(1)  # (R, 1)
                 target = target.unsqueeze(1).where(counts, 0)
-                total -= log_p.gather(1, target).where(counts, 0).sum()
-                if not (need_hidden or need_weight):
-                    continue
-                # d loss / d logits = p - (1 at the target), and 0 where there is no target.
-                grad = log_p.exp_().scatter_add_(1, target, -counts.to(wide)).mul_(counts)
-                grad = grad.to(dtype)
+                logits = torch.mm(part, head.T, out=buffer[: len(part)]).to(wide)  # (R, V)
+                logits -= logits.amax(dim=1, keepdim=True)
+                chosen = logits.gather(1, target)  # (R, 1)
+                exponentials = logits.exp_()
+                sums = exponentials.sum(dim=1, keepdim=True)
+                total += (sums.log() - chosen).where(counts, 0).sum()
+                # d loss / d logits is p - 1 at the target and p elsewhere, with p = e / sum. The
+                # division is left to the small factor of each product.
+                grad = exponentials.scatter_add_(1, target, -sums).to(dtype)
+                scale = counts / sums
                 if grad_hidden is not None:
-                    grad_hidden[start : start + rows] = grad @ head
+                    grad_hidden[start : start + rows] = (grad @ head) * scale
                 if grad_weight is not None:
+                    scaled = (part * scale).to(dtype)
                     if dtype == wide:
-                        grad_weight.addmm_(grad.T, part)
+                        grad_weight.addmm_(grad.T, scaled)
                     else:
-                        grad_weight += grad.T @ part
+                        grad_weight += grad.T @ scaled
         ctx.save_for_backward(grad_hidden, grad_weight)
         return total
 

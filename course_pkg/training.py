@@ -55,7 +55,7 @@ _ADDED = {"precision": "float32", "shards": None}
 # These say when to look, or how to compute the same: a resumed run may choose others.
 _FREE_ON_RESUME = (
     *("eval_every", "eval_batches", "log_every", "checkpoint_every"),
-    *("precision", "compile", "loss_rows", "parallel"),
+    *("precision", "compile", "loss_rows", "fused", "parallel"),
 )
 _PROBE_TOKENS = 512  # enough for matrix products of the run's kind, few enough for a short wait
 
@@ -424,7 +424,7 @@ class Trainer:
         if config.optimizer == "muon":
             return configure_muon(self.model, *settings)
         optimizer = self.model.configure_optimizer(*settings)
-        if self._device.type != "cuda":
+        if not config.fused and self._device.type != "cuda":
             return optimizer
         names = ("params", "lr", "betas", "weight_decay")
         groups = [{name: group[name] for name in names} for group in optimizer.param_groups]

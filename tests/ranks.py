@@ -51,7 +51,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "fsdp": {"parallel": "fsdp"},
     "fsdp, accumulated": {"accumulation_steps": 2, "parallel": "fsdp"},
     "ddp, in chunks": {**SHORT, "loss_rows": 7},
-    "fsdp, in chunks": {**SHORT, "loss_rows": 7, "parallel": "fsdp"},
+    "fsdp, in chunks": {**SHORT, "loss_rows": 7, "fused": True, "parallel": "fsdp"},
     "ddp, bfloat16": {**SHORT, "precision": "bfloat16"},
     "fsdp, bfloat16": {**SHORT, "precision": "bfloat16", "parallel": "fsdp"},
 }

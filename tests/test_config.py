@@ -102,13 +102,14 @@ def test_clipping_is_none_or_above_zero(value):
 
 def test_options_of_the_step():
     defaults = TrainingConfig(**TRAINING)
-    assert (defaults.precision, defaults.compile) == ("float32", False)
+    assert (defaults.precision, defaults.compile, defaults.fused) == ("float32", False, False)
     assert (defaults.loss_rows, defaults.parallel, defaults.optimizer) == (None, "ddp", "adamw")
     for name, value, allowed in (
         ("precision", "float16", "one of float32, bfloat16, auto"),
         ("parallel", "tensor", "one of ddp, fsdp"),
         ("optimizer", "sgd", "one of adamw, muon"),
         ("compile", 1, "True or False"),
+        ("fused", None, "True or False"),
         ("loss_rows", 0, "a whole number of at least 1"),
         ("loss_rows", 2.5, "a whole number of at least 1"),
     ):

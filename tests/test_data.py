@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import signal
 import sys
 import threading
 import weakref
@@ -13,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from course_pkg import data
 from course_pkg.data import (
@@ -490,3 +492,19 @@ def test_a_batch_has_at_least_one_window():
         epoch_batches(windows, 0)
     with pytest.raises(ValueError, match="batch_size=0"):
         random_batches(windows.ids, 0, 2, torch.Generator())
+
+
+class _Deadly(TokenWindows):
+    """Windows of which one ends the process that asks for it, as the system does for memory."""
+
+    def __getitem__(self, index):
+        if index == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_worker_that_dies_over_the_windows_is_reported():
+    loader = DataLoader(_Deadly(torch.arange(100), 8), batch_size=2, num_workers=1)
+    with pytest.raises(RuntimeError, match=r"DataLoader worker .* (is killed by signal|exited)"):
+        list(loader)

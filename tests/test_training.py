@@ -840,7 +840,7 @@ def test_a_checkpoint_from_before_the_options_goes_on(tmp_path, uninterrupted):
     path = tmp_path / "checkpoint.pt"
     content = torch.load(path, weights_only=True)
     del content["precision"]
-    for name in ("precision", "compile", "loss_rows", "parallel"):
+    for name in ("precision", "compile", "loss_rows", "fused", "parallel"):
         del content["training_config"][name]
     torch.save(content, path)
     assert read_checkpoint(path)["precision"] == "float32"
@@ -1040,6 +1040,20 @@ def test_bfloat16_is_for_the_steps_and_not_for_what_is_kept(loss_rows):
         assert row["train_loss"] == pytest.approx(other["train_loss"], rel=1e-2)
     plain = trainer_of(model=copy.deepcopy(model))  # evaluation is that of the weights as kept
     assert trainer.evaluate() == pytest.approx(plain.evaluate(), rel=1e-6)
+
+
+def test_the_fused_update_is_the_update(tmp_path):
+    partial_run(tmp_path)  # whichever kernel began a run, either goes on with it
+    for fused in (True, False):
+        model, reference = new_model(), new_model()
+        config = dataclasses.replace(RECIPE, fused=fused)
+        trainer = trainer_of(config, model)
+        trainer.load(tmp_path / "checkpoint.pt")
+        assert bool(trainer.optimizer.param_groups[0]["fused"]) is fused
+        trainer.train()
+        trainer_of(model=reference).train()
+        for p, q in zip(model.parameters(), reference.parameters(), strict=True):
+            torch.testing.assert_close(p, q, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("faster", [True, False])

@@ -1,0 +1,64 @@
+"""Every benchmark of a few minutes, one after another: what ``make bench`` runs.
+
+Each part's results are kept in ``performance.json`` as soon as it is done; ``performance.svg``
+shows all the ratios. Give ``--only training`` to measure one part again and keep the others.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import bpe
+import click
+import common
+import generation
+import imports
+import ladder
+import training
+
+from course_pkg.authoring import performance
+from course_pkg.files import atomic_write
+
+PARTS = {
+    "imports": imports,
+    "bpe": bpe,
+    "generation": generation,
+    "training": training,
+    "ladder": ladder,
+}
+FOLDER = Path(__file__).parent.parent / "_build" / "bench"
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Fewer rounds and smaller sizes: about three minutes.")
+@click.option("--only", multiple=True, type=click.Choice([*PARTS]), help="These parts alone.")
+@click.option(
+    "--out", "folder", type=click.Path(path_type=Path), default=FOLDER, help="Where it is kept."
+)
+def main(quick: bool, only: tuple[str, ...], folder: Path) -> None:
+    """Measure ours beside the others on this machine."""
+    path = folder / "performance.json"
+    results = read(path)
+    for name in only or PARTS:
+        click.secho(f"\n{name}", bold=True)
+        start = time.perf_counter()
+        measured = PARTS[name].measure(quick)
+        PARTS[name].show(measured)
+        measured |= {"machine": common.machine(), "quick": quick}
+        measured["seconds_taken"] = round(time.perf_counter() - start, 1)
+        results[name] = measured
+        with atomic_write(path) as file:
+            json.dump(results, file, indent=1)
+            file.write("\n")
+    with atomic_write(folder / "performance.svg") as file:
+        file.write(performance.svg(results))
+    click.echo(f"\nkept in {path}, with performance.svg beside it")
+
+
+if __name__ == "__main__":
+    main()
