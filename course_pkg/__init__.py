@@ -24,6 +24,7 @@ _MODULES = {
         "Corpus",
         "TokenWindows",
         "encode_documents",
+        "encode_file",
         "epoch_batches",
         "load_corpus",
         "open_token_file",

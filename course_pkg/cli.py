@@ -1,4 +1,4 @@
-"""The command line: ``course train``, ``course generate``, ``course tokenize``, ``course info``.
+"""The command line: ``course train``, ``generate``, ``tokenize``, ``encode``, ``info``.
 
 The commands of those who do the exercises are in ``learning``, the instructors' in ``teaching``.
 
@@ -16,6 +16,7 @@ import io
 import json
 import os
 import platform
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -574,6 +575,8 @@ def _writing(folder: Path) -> Iterator[None]:
     """Name the folder where an error of the disk names a temporary file or nothing."""
     try:
         yield
+    except ChildProcessError:
+        raise
     except OSError as error:
         if error.filename is not None and not str(error.filename).endswith(".tmp"):
             raise
@@ -876,6 +879,44 @@ def _load_tokenizer(name: str) -> "BPETokenizer":
     if not folder.exists() and folder.name == name:
         raise unknown_name("tokenizer", name, TOKENIZERS)
     return BPETokenizer.load(folder)
+
+
+# course encode
+
+
+@course.command()
+@click.argument("text_file")
+@click.option("--out", required=True, metavar="FILE", help="The token file to make.")
+@click.option("--tokenizer", default="stories", metavar="FILE|RUN|NAME", show_default=True)
+@click.option("--workers", type=int, help="Processes. [default: one for each core]")
+@click.option("--resume", is_flag=True, help="Go on with what a run that was stopped has done.")
+def encode(text_file: str, out: str, tokenizer: str, workers: int | None, resume: bool) -> None:
+    """Encode a text file of any size to a file of token ids.
+
+    Lines of TEXT_FILE that hold <|endoftext|> alone separate its documents. open_token_file
+    reads what this writes. Ctrl-C keeps what is done for --resume.
+    """
+    from course_pkg.data import encode_file
+
+    loaded = _load_tokenizer(tokenizer)
+    path, target = Path(text_file), Path(out)
+    num_bytes = path.stat().st_size
+    try:
+        with _writing(target.parent), _progress("encoding", num_bytes) as update:
+            count = encode_file(
+                path,
+                target,
+                loaded,
+                workers=workers,
+                resume=resume,
+                progress=lambda done, _: update(None, done),
+            )
+    except KeyboardInterrupt:
+        again = shlex.join(["course", "encode", text_file, "--out", out, "--tokenizer", tokenizer])
+        click.echo(f"stopped; to go on: {again} --resume", err=True)
+        raise click.exceptions.Exit(130) from None
+    ratio = f"{num_bytes / count:.2f} bytes per token"
+    click.echo(f"{count:,} tokens in {target}, {num_bytes:,} bytes of text, {ratio}")
 
 
 # course info

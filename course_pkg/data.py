@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,12 @@ from jaxtyping import Int, Integer
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from course_pkg import __version__
 from course_pkg.errors import unknown_name
 from course_pkg.files import atomic_write
+from course_pkg.textfiles import PartEncoder, PartStore, decode_text, plan_parts, separate
 from course_pkg.tokenizer import END_OF_TEXT, BPETokenizer
+from course_pkg.workers import check_workers, ordered_map, usable_cores
 
 Batch = tuple[Int[Tensor, "batch tokens"], Int[Tensor, "batch tokens"]]
 
@@ -120,7 +124,7 @@ def load_corpus(name_or_path: str | os.PathLike[str]) -> Corpus:
 
 def _stories() -> tuple[str, ...]:
     file = importlib.resources.files("course_pkg").joinpath("corpora", "stories.txt")
-    return _separate(_decode(file.read_bytes(), "stories.txt"))
+    return _separate(decode_text(file.read_bytes(), "stories.txt"))
 
 
 def _shakespeare() -> tuple[str, ...]:
@@ -171,21 +175,11 @@ def _file_of_package(package: str, file: str) -> Path | None:
 
 
 def _read_text(path: Path) -> str:
-    return _decode(path.read_bytes(), str(path))
-
-
-def _decode(content: bytes, source: str) -> str:
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{source}: not UTF-8 text: byte 0x{content[error.start]:02x} at offset {error.start}."
-        ) from None
-    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+    return decode_text(path.read_bytes(), str(path))
 
 
 def _separate(text: str) -> tuple[str, ...]:
-    parts = re.split(rf"^{re.escape(END_OF_TEXT)}[ \t]*$", text, flags=re.MULTILINE)
+    parts = separate(text)
     if len(parts) == 1:
         return (text,)
     stripped = (part.strip("\n") for part in parts)
@@ -223,15 +217,29 @@ def write_token_file(
         ValueError: there is no document.
         OSError: the file cannot be written; what was there before stays.
     """
-    dtype = np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
-    count = 0
+    dtype = _id_dtype(tokenizer)
+    ids = (np.asarray(ids, dtype=dtype).tobytes() for ids in _encoded(documents, tokenizer))
+    return _write_ids(path, ids, tokenizer, "documents is empty: there is nothing to write.")
+
+
+def _id_dtype(tokenizer: BPETokenizer) -> "np.dtype[np.unsignedinteger[Any]]":
+    return np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
+
+
+def _write_ids(
+    path: str | os.PathLike[str], ids: Iterable[bytes], tokenizer: BPETokenizer, if_none: str
+) -> int:
+    """Write a token file; if there is no id, ``if_none`` is the error."""
+    dtype = _id_dtype(tokenizer)
+    size = 0
     with atomic_write(path, "wb") as file:
         file.write(bytes(_HEADER_BYTES))
-        for ids in _encoded(documents, tokenizer):
-            file.write(np.asarray(ids, dtype=dtype).tobytes())
-            count += len(ids)
-        if not count:
-            raise ValueError("documents is empty: there is nothing to write.")
+        for content in ids:
+            file.write(content)
+            size += len(content)
+        if not size:
+            raise ValueError(if_none)
+        count = size // dtype.itemsize
         header = {
             "format": "course_pkg token ids",
             "version": 1,
@@ -241,6 +249,87 @@ def write_token_file(
         }
         file.seek(0)
         file.write(json.dumps(header).encode("ascii").ljust(_HEADER_BYTES - 1) + b"\n")
+    return count
+
+
+def encode_file(
+    text_path: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    tokenizer: BPETokenizer,
+    *,
+    workers: int | None = None,
+    resume: bool = False,
+    part_bytes: int = 1 << 22,
+    progress: Callable[[int, int], object] | None = None,
+) -> int:
+    """Encode a text file of any size to a token file on all cores, and return the number of ids.
+
+    The file is, byte for byte, what ``write_token_file`` makes of ``load_corpus``'s documents.
+    Neither the text nor the ids are ever in memory as a whole: each process holds one part of
+    the text. With a pattern other than GPT-2's a part is one document at least.
+
+    Finished parts are kept in the folder ``<path>.parts`` until the token file is complete. A run
+    that was stopped, even by a loss of power, goes on from there.
+
+    Args:
+        text_path: a UTF-8 text, as ``load_corpus`` reads it.
+        path: the token file to make.
+        tokenizer: what encodes; through tiktoken, which is faster, where the ids are the same.
+        workers: the number of processes; by default one for each core. A script that does not
+            ask for 1 must call this below ``if __name__ == "__main__":``.
+        resume: go on with what a run that was stopped has left; without any, start.
+        part_bytes: the length of a part, about.
+        progress: called as ``progress(bytes encoded, bytes of the text)`` after each part.
+
+    Raises:
+        FileNotFoundError: there is no such text file.
+        ValueError: the text is empty or not UTF-8, an argument is not allowed, a stopped run is
+            there and ``resume`` is False, or it began with another text or tokenizer.
+        ChildProcessError: a worker ended before its work was done, as when it is killed. What
+            is finished is kept.
+        OSError: the folder cannot be written; what was at ``path`` before stays.
+    """
+    workers = usable_cores() if workers is None else workers
+    check_workers(workers)
+    if part_bytes < 1:
+        raise ValueError(f"part_bytes={part_bytes} is not allowed: it must be at least 1.")
+    source = Path(text_path)
+    if not source.is_file():
+        raise FileNotFoundError(f"{source}: there is no such text file.")
+    before = source.stat()
+    with source.open("rb") as file:
+        text_hash = hashlib.file_digest(file, "sha256").hexdigest()
+    parts, has_separators = plan_parts(source, part_bytes, tokenizer.pattern)
+    given = {
+        "the text": text_hash,
+        "the tokenizer": _fingerprint(tokenizer),
+        "part_bytes": part_bytes,
+        "course_pkg": __version__,  # which decides where the parts are cut
+    }
+    store = PartStore(Path(path), given)
+    store.begin(resume)
+    try:
+        missing = [part for part in parts if store.read(part) is None]
+        total = done = before.st_size
+        done -= sum(part.end - part.start for part in missing)
+        if progress:
+            progress(done, total)
+        encoder = PartEncoder(source, tokenizer, _id_dtype(tokenizer), store, has_separators)
+        encoded = ordered_map(encoder, missing, min(workers, max(1, len(missing))))
+        for part, _ in zip(missing, encoded, strict=True):
+            done += part.end - part.start
+            if progress:
+                progress(done, total)
+        after = source.stat()
+        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            raise ValueError(f"{source} was changed while it was being encoded.")
+        count = _write_ids(
+            path, map(store.finished, parts), tokenizer, f"{source}: the text is empty."
+        )
+    except ValueError:  # what is there is of no use to another run
+        store.remove()
+        raise
+    store.remove()
     return count
 
 

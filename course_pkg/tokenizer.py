@@ -19,7 +19,6 @@ import importlib.util
 import json
 import operator
 import os
-import re
 import tempfile
 import warnings
 from bisect import bisect_right
@@ -33,16 +32,13 @@ import regex
 
 from course_pkg.errors import unknown_name
 from course_pkg.files import atomic_write
+from course_pkg.words import GPT2_SPLIT_PATTERN, find_words, stretches
 from course_pkg.workers import check_workers, ordered_map
 
 if TYPE_CHECKING:
     import tiktoken
 
 END_OF_TEXT = "<|endoftext|>"
-
-# Contractions, then letters, digits and other characters, each with one leading space. Of a run
-# of whitespace the last character is left for the word that follows.
-GPT2_SPLIT_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 _FILE_KIND = "course_pkg.BPETokenizer"
 _FILE_FORMAT = 1
@@ -55,14 +51,6 @@ _STRETCH = 1 << 21  # characters that are split at a time
 _LONG_PIECE = 256  # symbols; from here on the heap beats the plain loop
 
 _BEFORE_WHITESPACE = regex.compile(r"(?<=\S)(?=\s+\S)")
-
-# With GPT-2's pattern a piece always ends where whitespace begins, and nothing looks back. So a
-# run of whitespace and what follows it, here called a word, is split the same wherever it stands.
-# The standard library's `re` finds words much faster than `regex` finds pieces, but takes four
-# control characters more for whitespace.
-_SPACE, _OTHER = r"[^\S\x1c-\x1f]", r"[\S\x1c-\x1f]"
-_WORD = re.compile(rf"{_SPACE}*{_OTHER}+|{_SPACE}+")
-_WORD_START = re.compile(rf"(?<={_OTHER})(?={_SPACE})")
 
 # GPT-2's two published files: name in the PyPI package, name in tiktoken's cache, sha256.
 _GPT2_FILES = (
@@ -677,11 +665,11 @@ def _count_pieces(
     parts = (
         part for text in texts for part in _split_on_special(text, specials) if part not in specials
     )
-    stretches = chain.from_iterable(_stretches(pattern, part) for part in parts)
+    shared = chain.from_iterable(stretches(pattern.pattern, part, _STRETCH) for part in parts)
     if workers == 1:
-        return _PieceCounter(pattern)(stretches)
+        return _PieceCounter(pattern)(shared)
     counts: Counter[str] = Counter()
-    for counted in ordered_map(_PieceCounter, (pattern,), _batches(stretches), workers):
+    for counted in ordered_map(_PieceCounter(pattern), _batches(shared), workers):
         counts.update(counted)
     return counts
 
@@ -700,7 +688,7 @@ class _PieceCounter:
             return pieces
         words: Counter[str] = Counter()
         for text in texts:
-            words.update(_WORD.findall(text))
+            words.update(find_words(text))
             if len(words) > _MAX_COUNTED_WORDS:
                 self._add_pieces(pieces, words)
                 words.clear()
@@ -829,18 +817,8 @@ def _split(pattern: regex.Pattern[str], text: str) -> list[str]:
 
 
 def _words(pattern: regex.Pattern[str], text: str) -> list[str]:
-    """Parts of text, as short as is known without splitting it, that are split separately."""
-    return _WORD.findall(text) if pattern.pattern == GPT2_SPLIT_PATTERN else _split(pattern, text)
-
-
-def _stretches(pattern: regex.Pattern[str], text: str) -> Iterator[str]:
-    """The same in long parts, or all of the text in one."""
-    start = 0
-    if pattern.pattern == GPT2_SPLIT_PATTERN:
-        while cut := _WORD_START.search(text, start + _STRETCH):
-            yield text[start : cut.start()]
-            start = cut.start()
-    yield text[start:] if start else text
+    """Short parts of a text that are split into pieces each on its own."""
+    return find_words(text) if pattern.pattern == GPT2_SPLIT_PATTERN else _split(pattern, text)
 
 
 def _to_bytes(piece: str) -> bytes:

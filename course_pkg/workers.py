@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_work: Callable[[Any], Any]  # what a worker does with an item
+_work: Callable[[Any], Any]  # of a worker: what it does with an item
 
 
 def usable_cores() -> int:
@@ -39,20 +39,17 @@ def check_workers(workers: int) -> None:
 
 
 def ordered_map(
-    make_work: Callable[..., Callable[[Item], Result]],
-    arguments: tuple[Any, ...],
-    items: Iterable[Item],
-    workers: int,
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Iterator[Result]:
-    """``work(item)`` for each item, in order, where each process makes its own ``work`` once.
+    """``work(item)`` for each item, in the order of the items.
 
     At most two items for each worker are taken from ``items`` before their results are given, so
     ``items`` may be a generator over more than fits into memory. Whoever stops before the end,
     by Ctrl-C or by closing the generator, waits only for the items in work.
 
     Args:
-        make_work: a function or class of a module, called as ``make_work(*arguments)``.
-        arguments: what ``make_work`` needs; it is pickled for each worker.
+        work: a function of a module, or an object that can be called; each worker gets it once,
+            pickled.
         items: what to work on; pickled too.
         workers: the number of processes. With 1 the work is done in this one.
 
@@ -63,19 +60,14 @@ def ordered_map(
     """
     check_workers(workers)
     if workers == 1:
-        return map(make_work(*arguments), items)
-    return _in_processes(make_work, arguments, items, workers)
+        return map(work, items)
+    return _in_processes(work, items, workers)
 
 
 def _in_processes(
-    make_work: Callable[..., Callable[[Item], Result]],
-    arguments: tuple[Any, ...],
-    items: Iterable[Item],
-    workers: int,
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Iterator[Result]:
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), _begin, (make_work, arguments)
-    )
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (work,))
     waiting: deque[Future[Result]] = deque()
     remaining = iter(items)
     try:
@@ -95,12 +87,12 @@ def _in_processes(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(make_work: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> None:
+def _begin(work: Callable[[Any], Any]) -> None:
     global _work
     # Ctrl-C in a terminal reaches every process; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _work = make_work(*arguments)
+    _work = work
 
 
 def _end_with_parent() -> None:

@@ -18,11 +18,12 @@ import torch
 from click.testing import CliRunner
 
 import course_pkg
-from course_pkg import cli, training
+from course_pkg import cli, data, training
 from course_pkg.cli import course
 from course_pkg.config import PRESETS, GPTConfig
-from course_pkg.data import load_corpus
+from course_pkg.data import encode_documents, load_corpus, open_token_file
 from course_pkg.gpt import GPT
+from course_pkg.textfiles import PartStore
 from course_pkg.tokenizer import END_OF_TEXT, BPETokenizer
 from course_pkg.weights import load_pretrained, save_pretrained
 
@@ -558,6 +559,65 @@ def test_tokenize_refuses_in_one_line(finished, tmp_path):
     assert "not a tokenizer" in refuse("tokenize", "x", "--tokenizer", finished[0] / "config.json")
 
 
+# course encode
+
+
+def test_encode_makes_the_token_file_of_the_corpus(finished, corpus, tmp_path):
+    tokenizer = BPETokenizer.load(finished[0] / "tokenizer.json")
+    out = tmp_path / "ids.bin"
+    printed = succeed("encode", corpus, "--tokenizer", finished[0], "--out", out, "--workers", 2)
+    ids = open_token_file(out, tokenizer)
+    assert torch.equal(ids.long(), encode_documents(load_corpus(corpus).documents, tokenizer))
+    size = corpus.stat().st_size
+    ratio = f"{size / len(ids):.2f} bytes per token"
+    assert printed == f"{len(ids):,} tokens in {out}, {size:,} bytes of text, {ratio}\n"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_stopped_encode_says_how_to_go_on(finished, corpus, tmp_path, monkeypatch):
+    out = tmp_path / "my ids.bin"
+    arguments = ("encode", corpus, "--tokenizer", finished[0], "--out", out)
+    write = PartStore.write
+
+    def stop(store, part, ids):
+        write(store, part, ids)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PartStore, "write", stop)
+    result = invoke(*arguments, "--workers", 1)
+    assert result.exit_code == 130
+    said = "stopped; to go on: course "
+    assert result.stderr.startswith(said)
+    monkeypatch.undo()
+    assert "my ids.bin.parts holds what a run that was stopped has done" in refuse(*arguments)
+    succeed(*shlex.split(result.stderr.removeprefix(said)))
+    assert list(tmp_path.iterdir()) == [out]
+    assert len(open_token_file(out)) > 0
+
+
+def test_encode_shows_its_progress_in_a_terminal(finished, corpus, tmp_path, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    options = ("--tokenizer", finished[0], "--out", tmp_path / "ids.bin", "--workers", 1)
+    size = corpus.stat().st_size
+    assert f"{size}/{size}" in succeed("encode", corpus, *options)
+
+
+def test_encode_refuses_in_one_line(finished, corpus, tmp_path, monkeypatch):
+    options = ("--tokenizer", finished[0], "--out", tmp_path / "ids.bin")
+    assert "no.txt" in refuse("encode", tmp_path / "no.txt", *options)
+    assert "workers=0 is not allowed" in refuse("encode", corpus, *options, "--workers", 0)
+    for path, words in bad_corpora(tmp_path).items():
+        if "empty" in words or "UTF-8" in words:
+            assert words in refuse("encode", path, *options)
+    assert "Did you mean" in refuse("encode", corpus, *options, "--tokenizer", "storys")
+
+    def die(*arguments):
+        raise ChildProcessError("a worker process ended")
+
+    monkeypatch.setattr(data, "ordered_map", die)
+    assert refuse("encode", corpus, *options) == "a worker process ended"
+
+
 # course info
 
 
@@ -657,6 +717,7 @@ def test_the_commands_of_the_readme_run_as_they_stand(tmp_path, monkeypatch):
         (tmp_path / folder).mkdir(parents=True)
     shutil.copy(root / "solutions" / "03_multi_head_attention.md", tmp_path / "solutions")
     shutil.copy(root / "solutions" / "03_multi_head_attention.ipynb", tmp_path / "submissions/ada")
+    (tmp_path / "corpus.txt").write_text("Once upon a time", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     for line in lines:
         _, *arguments = shlex.split(line)
@@ -666,6 +727,7 @@ def test_the_commands_of_the_readme_run_as_they_stand(tmp_path, monkeypatch):
             arguments += ["--max-steps", "2", "--set", "training.eval_batches=1"]
         assert succeed(*arguments).strip()
     assert (tmp_path / "runs/first/model.safetensors").is_file()
+    assert (tmp_path / "runs/corpus.bin").is_file()
     assert (tmp_path / "exercises/03_multi_head_attention.ipynb").is_file()
     assert (tmp_path / "handout/03_multi_head_attention.ipynb").is_file()
     if not isinstance(sandboxes.found(), str):

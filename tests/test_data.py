@@ -1,9 +1,12 @@
 """Corpora, token files, windows and batches."""
 
 import http.server
+import itertools
 import json
+import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import weakref
@@ -21,13 +24,15 @@ from course_pkg.data import (
     Corpus,
     TokenWindows,
     encode_documents,
+    encode_file,
     epoch_batches,
     load_corpus,
     open_token_file,
     random_batches,
     write_token_file,
 )
-from course_pkg.tokenizer import END_OF_TEXT, BPETokenizer
+from course_pkg.textfiles import PartStore, decode_text, plan_parts
+from course_pkg.tokenizer import END_OF_TEXT, GPT2_SPLIT_PATTERN, BPETokenizer
 
 DOCUMENTS = ("The cat sat.", "A dog ran to the sea.\n\nIt was glad.", "Ünïcode — and 猫.", "x")
 
@@ -126,7 +131,7 @@ def test_a_folder_without_text_is_refused(tmp_path):
 def test_bytes_that_are_no_utf8_are_named_with_their_offset(prefix, bad):
     prefix = prefix.decode("utf-8", "ignore").encode()
     with pytest.raises(ValueError, match=rf"^f\.txt: .*0x{bad[0]:02x} at offset {len(prefix)}\.$"):
-        data._decode(prefix + bad + b"more", "f.txt")
+        decode_text(prefix + bad + b"more", "f.txt")
 
 
 @given(
@@ -373,6 +378,316 @@ def test_token_files_that_cannot_be_right_are_refused(tmp_path, tokenizer):
         path.write_bytes(other)
         with pytest.raises(ValueError, match="not a token file"):
             open_token_file(path)
+
+
+# Text files of any size
+
+
+def as_documents(text_path, tokenizer):
+    """The bytes that encoding the file must give, by way of the corpus in memory."""
+    expected = text_path.with_suffix(".expected")
+    write_token_file(expected, load_corpus(text_path).documents, tokenizer)
+    return expected.read_bytes()
+
+
+LINES = [END_OF_TEXT, f"{END_OF_TEXT} \t", f" {END_OF_TEXT}", f"a{END_OF_TEXT}", "", " ", "\t", "x"]
+LINES += [
+    "the cat",
+    " sat.  ",
+    "it's 12",
+    "\u3000猫",
+    "é\xa0",
+    "\x85",
+    "\x1c",
+    "\x1d a",
+    "\u0378",
+    ">",
+]
+files = st.tuples(
+    st.booleans(),
+    st.lists(st.tuples(st.sampled_from(LINES), st.sampled_from(["\n", "\n", "\r\n", "\r", " "]))),
+    st.sampled_from(["", "x", END_OF_TEXT, f"{END_OF_TEXT}\r"]),
+).map(lambda parts: ("\ufeff" if parts[0] else "") + "".join(a + b for a, b in parts[1]) + parts[2])
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tokenizer):
+    return [
+        tokenizer,
+        bytes_tokenizer(),
+        BPETokenizer(  # ids that tiktoken would not give
+            {**{i: bytes([i]) for i in range(256)}, 257: b"th", 256: b"the", 300: b"at"},
+            [(b"t", b"h"), (b"th", b"e"), (b"a", b"t")],
+            {END_OF_TEXT: 301},
+        ),
+        BPETokenizer.train(DOCUMENTS, 270, [END_OF_TEXT, "th"], r"[^\n]+\n*|\n+"),
+    ]
+
+
+@settings(max_examples=300)
+@given(files, st.integers(1, 30), st.integers(0, 3))
+def test_encoding_a_file_in_parts_equals_encoding_its_documents(
+    tokenizers, tmp_path_factory, text, part_bytes, which
+):
+    folder = tmp_path_factory.mktemp("any")
+    path, out = folder / "text.txt", folder / "ids.bin"
+    path.write_bytes(text.encode())
+    try:
+        expected = as_documents(path, tokenizers[which])
+    except ValueError as empty:
+        with pytest.raises(ValueError, match=str(empty.args[0].split(": ")[-1])):
+            encode_file(path, out, tokenizers[which], workers=1, part_bytes=part_bytes)
+        assert {file.name for file in folder.iterdir()} == {"text.txt"}
+        return
+    calls = []
+    count = encode_file(
+        path,
+        out,
+        tokenizers[which],
+        workers=1,
+        part_bytes=part_bytes,
+        progress=lambda *call: calls.append(call),
+    )
+    assert out.read_bytes() == expected
+    assert count == len(open_token_file(out, tokenizers[which]))
+    size = len(text.encode())
+    assert calls[0] == (0, size) and calls[-1] == (size, size) and calls == sorted(calls)
+    assert {file.name for file in folder.iterdir()} == {"text.txt", "text.expected", "ids.bin"}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=80), st.integers(1, 20))
+def test_parts_cover_a_file_and_are_cut_between_words(tmp_path_factory, text, part_bytes):
+    path = tmp_path_factory.mktemp("parts") / "text.txt"
+    content = f"{text} 猫 \u3000 \xa0 a > \u2003 {text} end".encode()
+    path.write_bytes(content)
+    parts, _ = plan_parts(path, part_bytes, GPT2_SPLIT_PATTERN)
+    assert [part.number for part in parts] == list(range(len(parts)))
+    assert parts[0].start == 0 and parts[-1].end == len(content)
+    for part, following in itertools.pairwise(parts):
+        assert part.end == following.start >= part.start + part_bytes
+        before, after = content[: part.end].decode(), content[part.end :].decode()
+        assert after[0] in " \t\r\n" and before[-1].strip() and before[-1] != ">"
+
+
+@pytest.fixture(scope="module")
+def long_text(tmp_path_factory):
+    """A few hundred kilobytes of stories, one of them a long one, and characters of many kinds."""
+    stories = list(load_corpus("stories").documents[:300])
+    stories[7] = " ".join(stories[100:200])
+    stories[9] += " \u0378 " + "漢字 é 🇨🇭 " * 50 + " " * 5000
+    path = tmp_path_factory.mktemp("long") / "stories.txt"
+    path.write_text(f"\n{END_OF_TEXT}\n".join(stories), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("workers", "part_bytes"), [(1, 1 << 22), (2, 10_000), (3, 77_777), (2, 1 << 22)]
+)
+def test_the_bytes_do_not_depend_on_workers_or_parts(
+    long_text, tokenizer, tmp_path, workers, part_bytes
+):
+    out = tmp_path / "new" / "ids.bin"
+    encode_file(long_text, out, tokenizer, workers=workers, part_bytes=part_bytes)
+    assert out.read_bytes() == as_documents(long_text, tokenizer)
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_by_default_each_core_has_a_worker(long_text, tokenizer, tmp_path, monkeypatch):
+    asked = []
+
+    def recording_map(work, items, workers):
+        asked.append(workers)
+        return map(work, items)
+
+    monkeypatch.setattr(data, "ordered_map", recording_map)
+    monkeypatch.setattr(data, "usable_cores", lambda: 5)
+    encode_file(long_text, tmp_path / "ids.bin", tokenizer, part_bytes=1000)
+    assert asked == [5]
+
+
+def test_a_run_of_whitespace_too_long_for_tiktoken(tmp_path, tokenizer):
+    path, out = tmp_path / "text.txt", tmp_path / "ids.bin"
+    path.write_text("the" + " " * 1_500_000 + "cat", encoding="utf-8")
+    encode_file(path, out, tokenizer, workers=1)
+    assert out.read_bytes() == as_documents(path, tokenizer)
+
+
+def test_tiktoken_encodes_what_it_can(long_text, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(BPETokenizer, "encode", None)
+    monkeypatch.setattr(BPETokenizer, "encode_ordinary", None)
+    path = tmp_path / "plain.txt"
+    path.write_text(long_text.read_text(encoding="utf-8").replace("\u0378", ""), encoding="utf-8")
+    encode_file(path, tmp_path / "ids.bin", tokenizer, workers=1)
+
+
+def stopped_after(number, *arguments, **options):
+    """Encode, and stop as Ctrl-C does once ``number`` parts are done."""
+
+    def stop(done, total):
+        nonlocal number
+        number -= 1
+        if number < 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encode_file(*arguments, progress=stop, **options)
+
+
+def test_a_stopped_run_is_resumed_where_it_stopped(long_text, tokenizer, tmp_path):
+    out = tmp_path / "ids.bin"
+    out.write_bytes(b"before")
+    options = {"workers": 1, "part_bytes": 20_000}
+    stopped_after(4, long_text, out, tokenizer, **options)
+    assert out.read_bytes() == b"before"
+    parts = sorted((tmp_path / "ids.bin.parts").glob("*.ids"))
+    assert len(parts) == 4
+    # One is damaged, one cut short, one takes the place of another, one was being written.
+    parts[0].write_bytes(parts[0].read_bytes()[:-1] + b"!")
+    parts[1].write_bytes(parts[1].read_bytes()[:20])
+    parts[2].write_bytes(parts[3].read_bytes())
+    (parts[0].parent / ".000009.ids.x.tmp").write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"ids\.bin\.parts holds what .*resume=True"):
+        encode_file(long_text, out, tokenizer, **options)
+    calls = []
+    encode_file(
+        long_text, out, tokenizer, resume=True, progress=lambda *c: calls.append(c), **options
+    )
+    assert 20_000 <= calls[0][0] < 40_000  # only the fourth part was of use
+    assert out.read_bytes() == as_documents(long_text, tokenizer)
+    assert list(tmp_path.iterdir()) == [out]
+    encode_file(long_text, out, tokenizer, resume=True, **options)  # nothing to go on with
+    assert out.read_bytes() == as_documents(long_text, tokenizer)
+
+
+def test_what_changed_since_a_stopped_run_is_named(long_text, tokenizer, tmp_path):
+    path, out = tmp_path / "text.txt", tmp_path / "ids.bin"
+    path.write_bytes(long_text.read_bytes())
+    options = {"workers": 1, "part_bytes": 20_000}
+    stopped_after(3, path, out, tokenizer, **options)
+    kept = sorted(file.name for file in (tmp_path / "ids.bin.parts").iterdir())
+    other = bytes_tokenizer(END_OF_TEXT)
+    with pytest.raises(ValueError, match="the tokenizer has changed since the run in"):
+        encode_file(path, out, other, resume=True, **options)
+    with pytest.raises(ValueError, match="part_bytes has changed"):
+        encode_file(path, out, tokenizer, resume=True, workers=1)
+    path.write_bytes(long_text.read_bytes().replace(b"the", b"THE", 1))
+    with pytest.raises(ValueError, match="the text has changed"):
+        encode_file(path, out, tokenizer, resume=True, **options)
+    assert sorted(file.name for file in (tmp_path / "ids.bin.parts").iterdir()) == kept
+    path.write_bytes(long_text.read_bytes())
+    encode_file(path, out, tokenizer, resume=True, **options)
+    assert out.read_bytes() == as_documents(long_text, tokenizer)
+
+
+def test_a_text_that_changes_meanwhile_is_refused(long_text, tokenizer, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes(long_text.read_bytes())
+
+    def append(done, total):
+        with path.open("ab") as file:
+            file.write(b" more")
+
+    with pytest.raises(ValueError, match=r"text\.txt was changed while it was being encoded"):
+        encode_file(path, tmp_path / "ids.bin", tokenizer, workers=1, progress=append)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_part_that_disappears_is_an_error_that_can_be_resumed(
+    long_text, tokenizer, tmp_path, monkeypatch
+):
+    out = tmp_path / "ids.bin"
+    monkeypatch.setattr(PartStore, "write", lambda self, part, ids: None)
+    with pytest.raises(OSError, match=r"000000\.ids was removed or damaged: resume"):
+        encode_file(long_text, out, tokenizer, workers=1)
+    monkeypatch.undo()
+    encode_file(long_text, out, tokenizer, workers=1, resume=True)
+    assert out.read_bytes() == as_documents(long_text, tokenizer)
+
+
+def test_a_killed_worker_is_reported_and_the_run_can_be_resumed(long_text, tokenizer, tmp_path):
+    out = tmp_path / "ids.bin"
+
+    def kill(done, total):
+        if done:
+            multiprocessing.active_children()[0].kill()
+
+    options = {"workers": 2, "part_bytes": 2000}
+    with pytest.raises(ChildProcessError, match="worker process ended"):
+        encode_file(long_text, out, tokenizer, progress=kill, **options)
+    assert not out.exists() and not multiprocessing.active_children()
+    encode_file(long_text, out, tokenizer, resume=True, **options)
+    assert out.read_bytes() == as_documents(long_text, tokenizer)
+    assert list(tmp_path.iterdir()) == [out]
+
+
+KILLED = """
+import os, signal, sys
+from course_pkg import BPETokenizer, encode_file
+
+def progress(done, total):
+    if done > total / 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    text, out, tokenizer = sys.argv[1:]
+    encode_file(text, out, BPETokenizer.load(tokenizer), workers=2, part_bytes=2000,
+                progress=progress)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
+def test_kill_9_in_the_middle_and_resume_gives_the_same_bytes(long_text, tokenizer, tmp_path):
+    script, out = tmp_path / "killed.py", tmp_path / "out" / "ids.bin"
+    script.write_text(KILLED, encoding="utf-8")
+    tokenizer.save(tmp_path / "tokenizer.json")
+    run = subprocess.run([sys.executable, script, long_text, out, tmp_path / "tokenizer.json"])
+    assert run.returncode == -signal.SIGKILL
+    kept = list(out.with_name("ids.bin.parts").glob("*.ids"))
+    assert kept and not out.exists()
+    calls = []
+    encode_file(
+        long_text,
+        out,
+        tokenizer,
+        workers=2,
+        resume=True,
+        part_bytes=2000,
+        progress=lambda *call: calls.append(call),
+    )
+    assert calls[0][0] > calls[0][1] / 3
+    assert out.read_bytes() == as_documents(long_text, tokenizer)
+    assert list(out.parent.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_is_no_text_is_named_with_its_offset(long_text, tokenizer, tmp_path, workers):
+    path = tmp_path / "bad.txt"
+    content = long_text.read_bytes()
+    path.write_bytes(content + b" \xff " + content)
+    with pytest.raises(ValueError, match=rf"bad\.txt: .*0xff at offset {len(content) + 1}\."):
+        encode_file(path, tmp_path / "ids.bin", tokenizer, workers=workers, part_bytes=50_000)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"workers": 0}, "workers=0 is not allowed"),
+        ({"part_bytes": 0}, "part_bytes=0 is not allowed"),
+    ],
+)
+def test_bad_arguments_of_encode_file_are_named(long_text, tokenizer, tmp_path, options, says):
+    with pytest.raises(ValueError, match=says):
+        encode_file(long_text, tmp_path / "ids.bin", tokenizer, **options)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.txt: there is no such text file"):
+        encode_file(tmp_path / "nowhere.txt", tmp_path / "ids.bin", tokenizer)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_imports_no_torch():
+    program = "import sys, course_pkg.textfiles; print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert run.stdout.strip() == b"False"
 
 
 # Windows and batches

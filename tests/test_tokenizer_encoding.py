@@ -28,6 +28,7 @@ from course_pkg.tokenizer import (
     _printable,
     gpt2_tokenizer,
 )
+from course_pkg.words import OTHER, SPACE, find_words, stretches
 
 TEXT = (
     "The cat sat on the mat. The other cat didn't; it ran, and they're glad we'll come!\n\n"
@@ -202,9 +203,9 @@ def test_every_token_of_gpt2_is_taken_whole() -> None:
 
 def test_whitespace_is_the_same_to_words_as_to_the_pattern() -> None:
     characters = [chr(code) for code in range(sys.maxunicode + 1)]
-    ours = {c for c in characters if re.fullmatch(module._SPACE, c)}
+    ours = {c for c in characters if re.fullmatch(SPACE, c)}
     assert ours == set(regex.findall(r"\s", "".join(characters)))
-    assert not ours & {c for c in characters if re.fullmatch(module._OTHER, c)}
+    assert not ours & {c for c in characters if re.fullmatch(OTHER, c)}
 
 
 @common
@@ -212,7 +213,7 @@ def test_whitespace_is_the_same_to_words_as_to_the_pattern() -> None:
 @example("a\x1cb !\x1d\x1e c\x1f")
 def test_words_are_split_as_the_text_is(text: str) -> None:
     pattern = regex.compile(GPT2_SPLIT_PATTERN)
-    words = module._words(pattern, text)
+    words = find_words(text)
     assert "".join(words) == text
     pieces = [piece for word in words for piece in pattern.findall(word)]
     assert pieces == pattern.findall(text)
@@ -221,11 +222,9 @@ def test_words_are_split_as_the_text_is(text: str) -> None:
 @common
 @given(adversarial, st.sampled_from([GPT2_SPLIT_PATTERN, GPT4_PATTERN]), st.integers(1, 20))
 def test_stretches_are_split_as_the_text_is(text: str, pattern: str, size: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_STRETCH", size)
-        stretches = list(module._stretches(regex.compile(pattern), text))
-    assert "".join(stretches) == text
-    pieces = [piece for stretch in stretches for piece in regex.findall(pattern, stretch)]
+    parts = list(stretches(pattern, text, size))
+    assert "".join(parts) == text
+    pieces = [piece for part in parts for piece in regex.findall(pattern, part)]
     assert pieces == regex.findall(pattern, text)
 
 

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 import psutil
 import pytest
@@ -14,45 +15,34 @@ import pytest
 from course_pkg.workers import ordered_map, usable_cores
 
 
-def adder(amount: int) -> Callable[[int], int]:
-    """The lower the item, the longer it takes."""
-
-    def add(item: int) -> int:
-        if item < 3:
-            time.sleep(0.2)
-        return item + amount
-
-    return add
+def add(amount: int, item: int) -> int:
+    if item < 3:  # the first take longest
+        time.sleep(0.2)
+    return item + amount
 
 
-def failing() -> Callable[[int], int]:
-    def divide(item: int) -> int:
-        if item >= 7:
-            raise ValueError(f"item {item}")
-        return item
-
-    return divide
+def refuse_seven(item: int) -> int:
+    if item >= 7:
+        raise ValueError(f"item {item}")
+    return item
 
 
-def dying() -> Callable[[int], int]:
-    def work(item: int) -> int:
-        if item == 3:
-            os._exit(9)
-        return item
-
-    return work
+def die_at_three(item: int) -> int:
+    if item == 3:
+        os._exit(9)
+    return item
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_results_come_in_the_order_of_the_items(workers: int) -> None:
-    assert list(ordered_map(adder, (10,), iter(range(20)), workers)) == list(range(10, 30))
-    assert list(ordered_map(adder, (10,), [], workers)) == []
+    assert list(ordered_map(partial(add, 10), iter(range(20)), workers)) == list(range(10, 30))
+    assert list(ordered_map(partial(add, 10), [], workers)) == []
     assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_first_error_is_raised_as_it_is(workers: int) -> None:
-    results = ordered_map(failing, (), range(30), workers)
+    results = ordered_map(refuse_seven, range(30), workers)
     assert [next(results) for _ in range(7)] == list(range(7))
     with pytest.raises(ValueError, match=r"^item 7$"):
         next(results)
@@ -68,7 +58,7 @@ def test_items_are_taken_only_as_results_are_given() -> None:
             taken = number
             yield number
 
-    results = ordered_map(adder, (0,), items(), 2)
+    results = ordered_map(partial(add, 0), items(), 2)
     for number in range(1, 21):
         assert next(results) == number
         assert taken <= number + 4
@@ -79,14 +69,14 @@ def test_items_are_taken_only_as_results_are_given() -> None:
 
 def test_a_worker_that_ends_is_reported() -> None:
     with pytest.raises(ChildProcessError, match="worker process ended before its work was done"):
-        list(ordered_map(dying, (), range(30), 2))
+        list(ordered_map(die_at_three, range(30), 2))
     assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("workers", [0, -1])
 def test_a_number_of_workers_is_at_least_one(workers: int) -> None:
     with pytest.raises(ValueError, match=rf"workers={workers} is not allowed"):
-        ordered_map(adder, (0,), [], workers)
+        ordered_map(partial(add, 0), [], workers)
 
 
 def test_there_is_a_core_to_use() -> None:
