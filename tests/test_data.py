@@ -15,7 +15,7 @@ import numpy as np
 import pooch
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
@@ -426,6 +426,7 @@ def tokenizers(tokenizer):
 
 @settings(max_examples=300)
 @given(files, st.integers(1, 30), st.integers(0, 3))
+@example("\ufeff\n", 1, 0)
 def test_encoding_a_file_in_parts_equals_encoding_its_documents(
     tokenizers, tmp_path_factory, text, part_bytes, which
 ):
