@@ -51,7 +51,7 @@ proof: $(TEST_READY) ## measure how right the checks are, into book/data/proof.j
 	$(PY) tests/proof.py --resume --jobs $(JOBS)
 
 bench: $(TEST_READY) ## measure ours beside other libraries, into _build/bench (want a quiet machine)
-	@env -u OMP_NUM_THREADS $(PY) benchmarks/run.py $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT))
+	@env -u OMP_NUM_THREADS $(PY) benchmarks/run.py $(if $(FULL),--full) $(if $(OUT),--out $(OUT))
 
 lint: $(TEST_READY) ## check style, types and spelling
 	$(BIN)/ruff check .

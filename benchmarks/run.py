@@ -1,7 +1,8 @@
 """Every benchmark of a few minutes, one after another: what ``make bench`` runs.
 
 Each part's results are kept in ``performance.json`` as soon as it is done; ``performance.svg``
-shows all the ratios. Give ``--only training`` to measure one part again and keep the others.
+shows all the ratios. Give ``--only training`` to measure one part again and keep the others, and
+``--full`` for more rounds, larger sizes and what must be compiled: about an hour.
 """
 
 import json
@@ -35,21 +36,21 @@ def read(path: Path) -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Fewer rounds and smaller sizes: about three minutes.")
+@click.option("--full", is_flag=True, help="More rounds, larger sizes: about an hour.")
 @click.option("--only", multiple=True, type=click.Choice([*PARTS]), help="These parts alone.")
 @click.option(
     "--out", "folder", type=click.Path(path_type=Path), default=FOLDER, help="Where it is kept."
 )
-def main(quick: bool, only: tuple[str, ...], folder: Path) -> None:
+def main(full: bool, only: tuple[str, ...], folder: Path) -> None:
     """Measure ours beside the others on this machine."""
     path = folder / "performance.json"
     results = read(path)
     for name in only or PARTS:
         click.secho(f"\n{name}", bold=True)
         start = time.perf_counter()
-        measured = PARTS[name].measure(quick)
+        measured = PARTS[name].measure(quick=not full)
         PARTS[name].show(measured)
-        measured |= {"machine": common.machine(), "quick": quick}
+        measured |= {"machine": common.machine(), "full": full}
         measured["seconds_taken"] = round(time.perf_counter() - start, 1)
         results[name] = measured
         with atomic_write(path) as file:

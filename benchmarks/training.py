@@ -189,8 +189,7 @@ def measure(quick: bool = False, threads: int = THREADS) -> dict[str, Any]:
         for dtype in (torch.float32, torch.bfloat16)
     }
     cases = {}
-    for case_name in list(CASES)[: 1 if quick else None]:
-        case = CASES[case_name]
+    for case_name, case in CASES.items():
         makers = steps_of(case)
         if quick:
             makers = {name: make for name, make in makers.items() if "compiled" not in name}
@@ -214,6 +213,11 @@ def measure(quick: bool = False, threads: int = THREADS) -> dict[str, Any]:
         "threads": threads,
     }
     return {"machine": machine, "matmul_peak": peaks, "cases": cases}
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the table."""
+    click.echo(table(result))
 
 
 def table(result: dict[str, Any]) -> str:
@@ -249,7 +253,10 @@ def main(quick: bool, threads: int, as_json: bool, memory_of: tuple[str, str] | 
         click.echo(peak_memory_here())
         return
     result = measure(quick, threads)
-    click.echo(json.dumps(result, indent=1) if as_json else table(result))
+    if as_json:
+        click.echo(json.dumps(result, indent=1))
+    else:
+        show(result)
 
 
 if __name__ == "__main__":

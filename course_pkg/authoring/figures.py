@@ -4,6 +4,7 @@ A figure becomes an SVG that is the same text on every run: no date, no random i
 Its background is transparent and its black follows the reader's light or dark theme.
 """
 
+import contextlib
 import hashlib
 import io
 import re
@@ -80,6 +81,11 @@ class Drawing:
 def use_style() -> None:
     """Give the figures that follow the book's style."""
     plt.style.use(_STYLE)
+
+
+def style() -> contextlib.AbstractContextManager[None]:
+    """The book's style for the figures that are drawn inside."""
+    return plt.style.context(_STYLE)
 
 
 def svg(figure: Figure) -> str:
