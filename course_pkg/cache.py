@@ -43,7 +43,7 @@ class CachedGPT:
         ValueError: ``model`` is no plain ``GPT`` (see ``can_cache``), or an argument is not
             allowed.
 
-    Sources: Pope et al. 2022, section 2 (the cache); Dettmers et al. 2022, section 2 (int8, a
+    Sources: Pope et al. 2023, section 2 (the cache); Dettmers et al. 2022, section 2 (int8, a
     scale for each row).
     """
 
