@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -236,9 +236,9 @@ class ParallelTrainer(Trainer):
             with contextlib.nullcontext() if last else self._forward.no_sync():
                 yield
             return
-        assert isinstance(self.loss, FSDPModule)
-        self.loss.set_requires_gradient_sync(last)
-        self.loss.set_is_last_backward(last)
+        sharded = cast(FSDPModule, self.loss)
+        sharded.set_requires_gradient_sync(last)
+        sharded.set_is_last_backward(last)
         yield
 
     def clip(self, max_norm: float) -> float:
