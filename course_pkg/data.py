@@ -8,6 +8,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -315,11 +316,11 @@ def encode_file(
         if progress:
             progress(done, total)
         encoder = PartEncoder(source, tokenizer, _id_dtype(tokenizer), store, has_separators)
-        encoded = ordered_map(encoder, missing, min(workers, max(1, len(missing))))
-        for part, _ in zip(missing, encoded, strict=True):
-            done += part.end - part.start
-            if progress:
-                progress(done, total)
+        with closing(ordered_map(encoder, missing, min(workers, len(missing) or 1))) as encoded:
+            for part, _ in zip(missing, encoded, strict=True):
+                done += part.end - part.start
+                if progress:
+                    progress(done, total)
         after = source.stat()
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             raise ValueError(f"{source} was changed while it was being encoded.")

@@ -107,8 +107,8 @@ def plan_parts(path: Path, part_bytes: int, pattern: str) -> Plan:
         inside = pattern == GPT2_SPLIT_PATTERN
         find = _word_end if inside else _document_end
         cuts = [0]
-        # A byte order mark is no word: the first cut comes after what follows it.
-        while (cut := find(content, max(cuts[-1] + part_bytes, len(_BOM)))) and cut < size:
+        least = len(_BOM)  # a byte order mark is no character of a document
+        while (cut := find(content, max(least, cuts[-1] + part_bytes))) is not None and cut < size:
             cuts.append(cut)
         has_separators = _document_end(content, 0) is not None
     ends = [*cuts[1:], size]

@@ -24,6 +24,7 @@ import warnings
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import closing
 from itertools import accumulate, chain, pairwise, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
@@ -669,8 +670,9 @@ def _count_pieces(
     if workers == 1:
         return _PieceCounter(pattern)(shared)
     counts: Counter[str] = Counter()
-    for counted in ordered_map(_PieceCounter(pattern), _batches(shared), workers):
-        counts.update(counted)
+    with closing(ordered_map(_PieceCounter(pattern), _batches(shared), workers)) as all_counted:
+        for counted in all_counted:
+            counts.update(counted)
     return counts
 
 

@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
@@ -40,12 +40,12 @@ def check_workers(workers: int) -> None:
 
 def ordered_map(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """``work(item)`` for each item, in the order of the items.
 
     At most two items for each worker are taken from ``items`` before their results are given, so
-    ``items`` may be a generator over more than fits into memory. Whoever stops before the end,
-    by Ctrl-C or by closing the generator, waits only for the items in work.
+    ``items`` may be a generator over more than fits into memory. Close what this returns
+    (``contextlib.closing``): on an error or Ctrl-C, the processes then end with the items in work.
 
     Args:
         work: a function of a module, or an object that can be called; each worker gets it once,
@@ -60,13 +60,13 @@ def ordered_map(
     """
     check_workers(workers)
     if workers == 1:
-        return map(work, items)
+        return (work(item) for item in items)
     return _in_processes(work, items, workers)
 
 
 def _in_processes(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (work,))
     waiting: deque[Future[Result]] = deque()
     remaining = iter(items)

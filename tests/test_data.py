@@ -33,6 +33,7 @@ from course_pkg.data import (
 )
 from course_pkg.textfiles import PartStore, decode_text, plan_parts
 from course_pkg.tokenizer import END_OF_TEXT, GPT2_SPLIT_PATTERN, BPETokenizer
+from course_pkg.workers import ordered_map
 
 DOCUMENTS = ("The cat sat.", "A dog ran to the sea.\n\nIt was glad.", "Ünïcode — and 猫.", "x")
 
@@ -427,6 +428,7 @@ def tokenizers(tokenizer):
 @settings(max_examples=300)
 @given(files, st.integers(1, 30), st.integers(0, 3))
 @example("\ufeff\n", 1, 0)
+@example(f"\ufeff{END_OF_TEXT}\r\na\r\n{END_OF_TEXT} \r\n", 1, 0)
 def test_encoding_a_file_in_parts_equals_encoding_its_documents(
     tokenizers, tmp_path_factory, text, part_bytes, which
 ):
@@ -498,7 +500,7 @@ def test_by_default_each_core_has_a_worker(long_text, tokenizer, tmp_path, monke
 
     def recording_map(work, items, workers):
         asked.append(workers)
-        return map(work, items)
+        return ordered_map(work, items, 1)
 
     monkeypatch.setattr(data, "ordered_map", recording_map)
     monkeypatch.setattr(data, "usable_cores", lambda: 5)
@@ -532,6 +534,7 @@ def stopped_after(number, *arguments, **options):
 
     with pytest.raises(KeyboardInterrupt):
         encode_file(*arguments, progress=stop, **options)
+    assert not multiprocessing.active_children()
 
 
 def test_a_stopped_run_is_resumed_where_it_stopped(long_text, tokenizer, tmp_path):
@@ -563,7 +566,7 @@ def test_a_stopped_run_is_resumed_where_it_stopped(long_text, tokenizer, tmp_pat
 def test_what_changed_since_a_stopped_run_is_named(long_text, tokenizer, tmp_path):
     path, out = tmp_path / "text.txt", tmp_path / "ids.bin"
     path.write_bytes(long_text.read_bytes())
-    options = {"workers": 1, "part_bytes": 20_000}
+    options = {"workers": 2, "part_bytes": 20_000}
     stopped_after(3, path, out, tokenizer, **options)
     kept = sorted(file.name for file in (tmp_path / "ids.bin.parts").iterdir())
     other = bytes_tokenizer(END_OF_TEXT)

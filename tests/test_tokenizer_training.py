@@ -6,7 +6,7 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import pairwise
 
 import pytest
@@ -263,7 +263,7 @@ def test_only_a_few_texts_are_read_ahead_of_the_workers(monkeypatch: pytest.Monk
     read, counted = 0, 0
     most_ahead = 0
 
-    def counting_map(*arguments: object) -> Iterator[Counter[str]]:
+    def counting_map(*arguments: object) -> Generator[Counter[str], None, None]:
         nonlocal counted
         for counts in ordered_map(*arguments):
             counted += 1
