@@ -65,6 +65,17 @@ class Recipe:
     warmup: float = 1 / 15  # of all steps
 
 
+def _muon(batch_size: int, context_length: int, learning_rates: tuple[float, ...]) -> Recipe:
+    return Recipe(
+        "course_pkg",
+        learning_rates,
+        context_length,
+        batch_size,
+        optimizer="muon",
+        min_lr_over_peak=0.0,
+    )
+
+
 RECIPES = {
     # Its first chapters on training: a constant rate, dropout 0.1, no clipping.
     "LLMs-from-scratch": Recipe("LLMs-from-scratch", (4e-4, 1e-3, 2e-3, 4e-3), batch_size=2),
@@ -77,19 +88,10 @@ RECIPES = {
         min_lr_over_peak=0.1,
         warmup=1 / 20,
     ),
-    "AdamW": Recipe("course_pkg", (3e-3, 6e-3)),
-    "Muon": Recipe("course_pkg", (6e-3, 1.2e-2, 2.4e-2), optimizer="muon", min_lr_over_peak=0.0),
-    "Muon, 8 windows": Recipe(
-        "course_pkg", (1.2e-2, 2.4e-2), batch_size=8, optimizer="muon", min_lr_over_peak=0.0
-    ),
-    "Muon, 8 windows of 128": Recipe(
-        "course_pkg",
-        (1.2e-2,),
-        context_length=128,
-        batch_size=8,
-        optimizer="muon",
-        min_lr_over_peak=0.0,
-    ),
+    "AdamW, 4 windows of 256": Recipe("course_pkg", (3e-3, 6e-3)),
+    "Muon, 8 windows of 256": _muon(8, 256, (1.2e-2,)),
+    "Muon, 16 windows of 128": _muon(16, 128, (1.2e-2, 1.8e-2)),
+    "Muon, 24 windows of 64": _muon(24, 64, (1.2e-2, 2.4e-2)),
 }
 
 
@@ -140,7 +142,8 @@ class Run:
             seed=seed,
         )
         if recipe.library == "course_pkg":
-            trainer = Trainer(GPT(shape), task.ids["train"], task.ids["validation"], self.config)
+            splits = task.ids["train"], task.ids["validation"]
+            trainer = Trainer(GPT(shape), *splits, self.config, on_log=lambda record: None)
             self.model, self.step = trainer.model, trainer.step
             return
         generator = torch.Generator().manual_seed(seed)
