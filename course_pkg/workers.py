@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_work: Callable[[Any], Any]  # of a worker: what it does with an item
+_work: Any = None  # of a worker: what it does with an item
 
 
 def usable_cores() -> int:
