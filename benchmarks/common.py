@@ -1,5 +1,6 @@
-"""What every benchmark shares: taking turns, the machine's own limits, and the table."""
+"""What benchmarks share: taking turns, the machine's own limits, the table and the program."""
 
+import json
 import os
 import platform
 import statistics
@@ -8,26 +9,39 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 
+def nothing() -> None:
+    pass
+
+
 def take_turns(
     jobs: Mapping[str, Callable[[], object]],
     rounds: int,
-    clock: Callable[[], float] = time.perf_counter,
+    wait: Callable[[], object] = nothing,
+    warm_up: int = 1,
 ) -> dict[str, list[float]]:
-    """Seconds of each job in each round. All jobs run once in a round, after one round that does
-    not count, so that a machine that changes its speed changes it for all of them."""
+    """Seconds of each job in each round.
+
+    All jobs run once in a round, so that a machine that changes its speed changes it for all of
+    them. The first ``warm_up`` rounds set things up and do not count; ``wait`` is called after
+    each job, for a device that works on its own.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for number in track(range(rounds + 1), "rounds", console=Console(stderr=True), transient=True):
+    console = Console(stderr=True)
+    options = {"console": console, "transient": True, "disable": not console.is_terminal}
+    for number in track(range(rounds + warm_up), "rounds", **options):
         for name, job in jobs.items():
-            start = clock()
+            start = time.perf_counter()
             job()
-            if number:
-                seconds[name].append(clock() - start)
+            wait()
+            if number >= warm_up:
+                seconds[name].append(time.perf_counter() - start)
     return seconds
 
 
@@ -55,25 +69,22 @@ def machine() -> dict[str, Any]:
     }
 
 
-def limits(rounds: int = 5) -> dict[str, float]:
-    """The machine's own: the peak of a large matrix product, and of reading memory.
+def matmul_peak(
+    dtype: torch.dtype, device: torch.device | str = "cpu", size: int = 2048, rounds: int = 10
+) -> float:
+    """The most operations a second that products of square matrices reach."""
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else nothing
+    return 2 * size**3 / min(take_turns({"product": lambda: a @ b}, rounds, wait)["product"])
 
-    In operations and bytes a second. Both are the best of some rounds.
-    """
-    float32 = torch.randn(2048, 2048)
-    bfloat16 = float32.bfloat16()
+
+def limits(rounds: int = 5) -> dict[str, float]:
+    """The machine's own, in operations and bytes a second: matrix products, reading memory."""
     numbers = torch.randn(2**26)  # 256 MB, more than any cache
-    jobs = {
-        "float32": lambda: float32 @ float32,
-        "bfloat16": lambda: bfloat16 @ bfloat16,
-        "read": lambda: numbers.sum(),
-    }
-    seconds = {name: min(values) for name, values in take_turns(jobs, rounds).items()}
-    operations = 2 * len(float32) ** 3
     return {
-        "float32_operations": operations / seconds["float32"],
-        "bfloat16_operations": operations / seconds["bfloat16"],
-        "read_bytes": numbers.nbytes / seconds["read"],
+        "float32_operations": matmul_peak(torch.float32),
+        "bfloat16_operations": matmul_peak(torch.bfloat16),
+        "read_bytes": numbers.nbytes / min(take_turns({"read": numbers.sum}, rounds)["read"]),
     }
 
 
@@ -85,3 +96,20 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     for row in rows:
         table.add_row(*row)
     Console(width=110).print(table)
+
+
+def program(
+    measure: Callable[[bool], dict[str, Any]], show: Callable[[dict[str, Any]], None]
+) -> click.Command:
+    """A benchmark as a command: it measures, shows, and with ``--json`` keeps the results."""
+
+    @click.command(help=measure.__doc__)
+    @click.option("--quick", is_flag=True, help="Fewer rounds and smaller sizes.")
+    @click.option("--json", "path", type=click.Path(path_type=Path), help="Also write it here.")
+    def main(quick: bool, path: Path | None) -> None:
+        results = measure(quick)
+        show(results)
+        if path:
+            path.write_text(json.dumps(results, indent=1))
+
+    return main

@@ -6,15 +6,12 @@ head once, and the keys and values of half of the text.
 """
 
 import functools
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import click
 import common
+import peers
 import torch
-import transformers
 from llms_from_scratch import ch04 as textbook
 from llms_from_scratch.kv_cache import gpt2 as textbook_cached
 from llms_from_scratch.kv_cache.utils import KVCache
@@ -55,18 +52,6 @@ def read_bytes(config: GPTConfig, batch_size: int, new: int, bytes_per_weight: f
     return weights * bytes_per_weight + kept * 4
 
 
-def textbook_configuration(config: GPTConfig) -> dict[str, Any]:
-    return {
-        "vocab_size": config.vocab_size,
-        "context_length": config.context_length,
-        "emb_dim": config.d_model,
-        "n_heads": config.num_heads,
-        "n_layers": config.num_layers,
-        "drop_rate": 0.0,
-        "qkv_bias": False,
-    }
-
-
 def textbook_cached_model(config: GPTConfig) -> textbook_cached.GPTModel:
     """LLMs-from-scratch's model with a cache.
 
@@ -88,7 +73,7 @@ def textbook_cached_model(config: GPTConfig) -> textbook_cached.GPTModel:
         merged = (weights @ values).transpose(1, 2).contiguous().flatten(2)
         return attention.out_proj(merged), (keys, values)
 
-    model = textbook_cached.GPTModel(textbook_configuration(config)).eval()
+    model = textbook_cached.GPTModel(peers.textbook_configuration(config)).eval()
     for block in model.trf_blocks:
         block.att.forward = functools.partial(attend, block.att)
     return model
@@ -107,24 +92,6 @@ def write_with_textbook_cache(
     return ids
 
 
-def transformers_model(model: GPT) -> transformers.GPT2LMHeadModel:
-    config = model.config
-    theirs = transformers.GPT2LMHeadModel(
-        transformers.GPT2Config(
-            vocab_size=config.vocab_size,
-            n_positions=config.context_length,
-            n_embd=config.d_model,
-            n_layer=config.num_layers,
-            n_head=config.num_heads,
-            bos_token_id=None,
-            eos_token_id=None,
-            attn_implementation="sdpa",
-        )
-    )
-    theirs.load_state_dict(to_huggingface(model.state_dict()), strict=False)
-    return theirs.eval()
-
-
 SLOW = ("course_pkg, no cache", "LLMs-from-scratch")
 
 
@@ -134,9 +101,10 @@ def writers(config: GPTConfig, ids: torch.Tensor) -> dict[str, Callable[[int], t
     model = GPT(config).eval()
     half = GPT(config).bfloat16().eval()
     half.load_state_dict(model.state_dict())
-    theirs = transformers_model(model)
+    theirs = peers.transformers(config).model.eval()
+    theirs.load_state_dict(to_huggingface(model.state_dict()), strict=False)
     cached = textbook_cached_model(config)
-    plain = textbook.GPTModel(textbook_configuration(config)).eval()
+    plain = peers.llms_from_scratch(config).eval()
     plain.load_state_dict(cached.state_dict(), strict=False)  # it has a mask besides
     eight_bits = CachedGPT(model, len(ids), int8=True)
     greedy = {"temperature": 0.0}
@@ -240,15 +208,5 @@ def show(results: dict[str, Any]) -> None:
     print(f"bits per byte, story-1m: float32 {bits['float32']:.4f}, int8 {bits['int8']:.4f}")
 
 
-@click.command()
-@click.option("--quick", is_flag=True, help="Smaller models, shorter texts, fewer rounds.")
-@click.option("--json", "path", type=click.Path(path_type=Path), help="Also write it here.")
-def main(quick: bool, path: Path | None) -> None:
-    results = measure(quick)
-    show(results)
-    if path:
-        path.write_text(json.dumps(results, indent=1))
-
-
 if __name__ == "__main__":
-    main()
+    common.program(measure, show)()

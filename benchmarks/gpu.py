@@ -16,9 +16,10 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+import common
 import peers
 import torch
-from training import Case, ids_of, matmul_peak, our_trainer, summary, take_turns
+from training import Case, ids_of, our_trainer, summary
 
 from course_pkg import GPTConfig
 
@@ -53,9 +54,9 @@ def measure(case: Case, device: torch.device, compiled: bool, rounds: int) -> di
         name: our_trainer(case, device, **(OURS | {"compile": compiled} | options)).step
         for name, options in VARIANTS.items()
     } | {name: theirs(name) for name in THEIRS}
-    wait = functools.partial(torch.cuda.synchronize, device) if cuda else lambda: None
-    peak = matmul_peak(torch.bfloat16, device, size=8192 if cuda else 256)
-    seconds = take_turns(jobs, rounds, wait)
+    wait = functools.partial(torch.cuda.synchronize, device) if cuda else common.nothing
+    peak = common.matmul_peak(torch.bfloat16, device, size=8192 if cuda else 256)
+    seconds = common.take_turns(jobs, rounds, wait, warm_up=2)
     return {
         "device": torch.cuda.get_device_name(device) if cuda else "cpu",
         "torch": torch.__version__,

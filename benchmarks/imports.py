@@ -1,12 +1,10 @@
 """What starting costs: the package beside PyTorch alone, and the command line's help."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import click
 import common
 
 STATEMENTS = {
@@ -41,15 +39,5 @@ def show(results: dict[str, Any]) -> None:
     common.show("Starting", columns, rows)
 
 
-@click.command()
-@click.option("--quick", is_flag=True, help="Fewer rounds.")
-@click.option("--json", "path", type=click.Path(path_type=Path), help="Also write it here.")
-def main(quick: bool, path: Path | None) -> None:
-    results = measure(quick)
-    show(results)
-    if path:
-        path.write_text(json.dumps(results, indent=1))
-
-
 if __name__ == "__main__":
-    main()
+    common.program(measure, show)()

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import click
 import common
 import torch
 from torch import Tensor
@@ -194,19 +193,8 @@ def show(results: dict[str, Any]) -> None:
         print(message)
 
 
-@click.command()
-@click.option("--quick", is_flag=True, help="Fewer steps and rounds.")
-@click.option("--json", "path", type=click.Path(path_type=Path), help="Also write it here.")
-@click.option("--rank", nargs=2, type=int, hidden=True, help="Be one of the two processes.")
-def main(quick: bool, path: Path | None, rank: tuple[int, int] | None) -> None:
-    if rank:
-        be_a_rank(*rank)
-        return
-    results = measure(quick)
-    show(results)
-    if path:
-        path.write_text(json.dumps(results, indent=1))
-
-
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--rank"]:  # one of the two processes
+        be_a_rank(*map(int, sys.argv[2:]))
+    else:
+        common.program(measure, show)()

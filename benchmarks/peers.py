@@ -12,6 +12,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -98,20 +99,23 @@ def nanogpt(config: GPTConfig) -> nn.Module:
     return _Nano(config)
 
 
+def textbook_configuration(config: GPTConfig, dropout: float = 0.0) -> dict[str, Any]:
+    """What LLMs-from-scratch's models are made from."""
+    return {
+        "vocab_size": config.vocab_size,
+        "context_length": config.context_length,
+        "emb_dim": config.d_model,
+        "n_heads": config.num_heads,
+        "n_layers": config.num_layers,
+        "drop_rate": dropout,
+        "qkv_bias": config.qkv_bias,
+    }
+
+
 def llms_from_scratch(config: GPTConfig, dropout: float = 0.0) -> nn.Module:
     from llms_from_scratch.ch04 import GPTModel
 
-    return GPTModel(
-        {
-            "vocab_size": config.vocab_size,
-            "context_length": config.context_length,
-            "emb_dim": config.d_model,
-            "n_heads": config.num_heads,
-            "n_layers": config.num_layers,
-            "drop_rate": dropout,
-            "qkv_bias": config.qkv_bias,
-        }
-    )
+    return GPTModel(textbook_configuration(config, dropout))
 
 
 def transformers(config: GPTConfig) -> nn.Module:
@@ -128,6 +132,8 @@ def transformers(config: GPTConfig) -> nn.Module:
         embd_pdrop=0.0,
         attn_pdrop=0.0,
         resid_pdrop=0.0,
+        bos_token_id=None,
+        eos_token_id=None,  # it writes on whatever it writes
         attn_implementation="sdpa",
     )
     return _LogitsOf(GPT2LMHeadModel(settings))

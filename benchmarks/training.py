@@ -11,17 +11,16 @@ and backward, with the whole square of attention scores (Chowdhery et al. 2022, 
 import dataclasses
 import functools
 import json
-import platform
 import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+import common
 import peers
 import torch
 
@@ -121,31 +120,6 @@ def steps_of(case: Case) -> dict[str, Callable[[], Callable[[], Any]]]:
     }
 
 
-def take_turns(
-    jobs: dict[str, Callable[[], Any]], rounds: int, wait: Callable[[], Any] = lambda: None
-) -> dict[str, list[float]]:
-    """Seconds of each job in each round. The first two rounds set things up and do not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for number in range(rounds + 2):
-        for name, job in jobs.items():
-            start = time.perf_counter()
-            job()
-            wait()
-            if number >= 2:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def matmul_peak(
-    dtype: torch.dtype, device: torch.device | str = "cpu", size: int = 2048, rounds: int = 10
-) -> float:
-    """The most FLOP/s that products of square matrices reach."""
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
-    seconds = take_turns({"product": lambda: a @ b}, rounds, wait)["product"]
-    return 2 * size**3 / min(seconds)
-
-
 def summary(case: Case, seconds: list[float], peak: float) -> dict[str, float]:
     """Median and spread (from the least to the most, over the median) of a step's seconds."""
     median = statistics.median(seconds)
@@ -185,7 +159,7 @@ def measure(quick: bool = False, threads: int = THREADS) -> dict[str, Any]:
     """
     torch.set_num_threads(threads)
     peaks = {
-        str(dtype).removeprefix("torch."): matmul_peak(dtype)
+        str(dtype).removeprefix("torch."): common.matmul_peak(dtype)
         for dtype in (torch.float32, torch.bfloat16)
     }
     cases = {}
@@ -193,9 +167,8 @@ def measure(quick: bool = False, threads: int = THREADS) -> dict[str, Any]:
         makers = steps_of(case)
         if quick:
             makers = {name: make for name, make in makers.items() if "compiled" not in name}
-        seconds = take_turns(
-            {name: make() for name, make in makers.items()}, rounds=5 if quick else 15
-        )
+        jobs = {name: make() for name, make in makers.items()}
+        seconds = common.take_turns(jobs, rounds=5 if quick else 15, warm_up=2)
         rows = {
             name: summary(case, of_it, peaks["float32"])
             | {"memory_mb": peak_memory(case_name, name)}
@@ -207,12 +180,7 @@ def measure(quick: bool = False, threads: int = THREADS) -> dict[str, Any]:
         for row in rows.values():
             row["ratio"] = theirs[fastest]["seconds"] / row["seconds"]
         cases[case_name] = {"ours": ours, "peers": theirs, "fastest_peer": fastest}
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "threads": threads,
-    }
-    return {"machine": machine, "matmul_peak": peaks, "cases": cases}
+    return {"machine": common.machine(), "matmul_peak": peaks, "cases": cases}
 
 
 def show(result: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ class CachedGPT:
 
     The cache is allocated once. The weights are read once, here, and laid out for products with
     few rows: query, key and value projections as one matrix, and for a batch of one column by
-    column. What the model learns afterwards is not seen.
+    column. After the model has learned on, make another reader.
 
     The logits are those of ``GPT`` in eval mode up to rounding.
 
