@@ -146,11 +146,12 @@ class _CachedBlock:
 
     def __init__(self, block: Any, make_linear: "_MakeLinear") -> None:
         attention = block.attention
-        up, _, down = block.feed_forward.layers
+        up, gelu, down = block.feed_forward.layers
         inputs = (attention.W_query, attention.W_key, attention.W_value)
         biases = None if inputs[0].bias is None else torch.cat([part.bias for part in inputs])
         self.heads = (3, attention.num_heads, attention.head_dim)
         self.norm1, self.norm2 = block.norm1.forward, block.norm2.forward
+        self.gelu = gelu.forward
         self.qkv = make_linear(torch.cat([part.weight for part in inputs]), biases)  # D -> 3D
         self.out = make_linear(attention.out_proj.weight, attention.out_proj.bias)
         self.up, self.down = make_linear(up.weight, up.bias), make_linear(down.weight, down.bias)
@@ -167,7 +168,7 @@ class _CachedBlock:
             qkv[0], keys, values, attn_mask=allowed, is_causal=T > 1 and allowed is None
         )  # (B, H, T, Dh)
         x = x + self.out(context.transpose(1, 2).reshape(B * T, D))
-        hidden = F.gelu(self.up(self.norm2(x)), approximate="tanh")  # (B * T, 4D)
+        hidden = self.gelu(self.up(self.norm2(x)))  # (B * T, 4D)
         return (x + self.down(hidden)).view(B, T, D)
 
 

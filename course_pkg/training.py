@@ -727,7 +727,8 @@ class Trainer:
         """
         path = Path(path)
         checkpoint = self._read(path)
-        _require_equal(path, checkpoint["model_config"], self.model.config.to_dict())
+        model_config = GPTConfig.from_dict(checkpoint["model_config"]).to_dict()
+        _require_equal(path, model_config, self.model.config.to_dict())
         training_config = TrainingConfig.from_dict(checkpoint["training_config"]).to_dict()
         _require_equal(path, training_config, self.config.to_dict(), ignored=_FREE_ON_RESUME)
         split_tokens = {f"{split} tokens": len(ids) for split, ids in self._splits.items()}

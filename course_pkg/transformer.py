@@ -32,14 +32,22 @@ class LayerNorm(nn.Module):
 
 
 class GELU(nn.Module):
-    """The Gaussian error linear unit in GPT-2's form, with tanh for the normal distribution.
+    """The Gaussian error linear unit (Hendrycks and Gimpel 2016, section 2).
 
-    0.5 · x · (1 + tanh(√(2/π) · (x + 0.044715 · x³))): Hendrycks and Gimpel 2016, section 2.
+    0.5 · x · (1 + tanh(√(2/π) · (x + 0.044715 · x³))), which is GPT-2's form, or exact:
+    x · Φ(x) with Φ the normal distribution's cumulative function.
+
+    Args:
+        exact: compute Φ itself and not its form with tanh.
     """
+
+    def __init__(self, exact: bool = False) -> None:
+        super().__init__()
+        self.exact = exact
 
     def forward(self, x: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
         """Elementwise, any shape."""
-        return F.gelu(x, approximate="tanh")
+        return F.gelu(x, approximate="none" if self.exact else "tanh")
 
 
 class FeedForward(nn.Module):
@@ -50,14 +58,15 @@ class FeedForward(nn.Module):
     Args:
         d_model: width of the input and of the output.
         hidden: width between the two layers; four times ``d_model`` unless given.
+        exact_gelu: whether GELU is exact or in GPT-2's form.
     """
 
-    def __init__(self, d_model: int, hidden: int | None = None) -> None:
+    def __init__(self, d_model: int, hidden: int | None = None, exact_gelu: bool = False) -> None:
         super().__init__()
         hidden = 4 * d_model if hidden is None else hidden
         self.layers = nn.Sequential(
             nn.Linear(d_model, hidden),  # (B, T, D) -> (B, T, 4D)
-            GELU(),
+            GELU(exact_gelu),
             nn.Linear(hidden, d_model),  # (B, T, 4D) -> (B, T, D)
         )
 
@@ -75,7 +84,8 @@ class TransformerBlock(nn.Module):
     order of GPT-2 (Radford et al. 2019, section 2.3).
 
     Args:
-        config: uses ``d_model``, ``num_heads``, ``context_length``, ``dropout``, ``qkv_bias``.
+        config: uses ``d_model``, ``num_heads``, ``context_length``, ``dropout``, ``qkv_bias`` and
+            ``exact_gelu``.
     """
 
     def __init__(self, config: GPTConfig) -> None:
@@ -90,7 +100,7 @@ class TransformerBlock(nn.Module):
             qkv_bias=config.qkv_bias,
         )
         self.norm2 = LayerNorm(config.d_model)
-        self.feed_forward = FeedForward(config.d_model)
+        self.feed_forward = FeedForward(config.d_model, exact_gelu=config.exact_gelu)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(

@@ -213,7 +213,7 @@ _HUGGINGFACE_SIZES = {
 }
 _HUGGINGFACE_FIXED: Mapping[str, tuple[Any, ...]] = {
     "model_type": ("gpt2",),
-    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
+    "activation_function": ("gelu_new", "gelu_pytorch_tanh", "gelu"),
     "layer_norm_epsilon": (1e-5,),
     "scale_attn_weights": (True,),
     "scale_attn_by_inverse_layer_idx": (False,),
@@ -242,6 +242,7 @@ def _config_from_huggingface(values: Mapping[str, Any]) -> GPTConfig:
         dropout=dropouts.pop(),
         qkv_bias=True,
         tie_weights=values.get("tie_word_embeddings", True),
+        exact_gelu=values.get("activation_function") == "gelu",
     )
 
 
@@ -353,8 +354,7 @@ def from_nanogpt(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     The ``_orig_mod.`` of a compiled model is taken off the names. A model trained with
     ``bias=False`` gets zeros for the biases and shifts it has not. The result fits a ``GPT`` of
-    the same sizes with ``qkv_bias=True``. nanoGPT has the exact GELU where GPT-2 and this package
-    have the tanh form, so that logits differ slightly.
+    the same sizes with ``qkv_bias=True`` and ``exact_gelu=True``.
 
     Raises:
         ValueError: a tensor is missing, unexpected or of another shape; the message names it.

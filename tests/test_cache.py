@@ -38,6 +38,7 @@ MODELS = {
     "tied": make(),
     "with biases, untied": make(qkv_bias=True, tie_weights=False),
     "one layer, one head": make(num_layers=1, num_heads=1),
+    "exact GELU": make(exact_gelu=True),
 }
 models = st.sampled_from(sorted(MODELS))
 

@@ -40,7 +40,7 @@ def test_dropout_is_below_one(value):
         validate(GPTConfig, dropout=value)
 
 
-@pytest.mark.parametrize("name", ["qkv_bias", "tie_weights"])
+@pytest.mark.parametrize("name", ["qkv_bias", "tie_weights", "exact_gelu"])
 @pytest.mark.parametrize("value", [1, 0, "yes", None])
 def test_switches_are_true_or_false(name, value):
     with pytest.raises(ValueError, match=f"{name}=.*True or False"):

@@ -77,24 +77,27 @@ def test_layer_norm_forgets_the_size_of_its_input():
 # GELU and the feed-forward network
 
 
-def test_gelu_equals_pytorchs_tanh_form_with_gradients():
+@pytest.mark.parametrize("exact, approximate", [(False, "tanh"), (True, "none")])
+def test_gelu_equals_pytorchs_with_gradients(exact, approximate):
     x = torch.linspace(-10, 10, 401, dtype=torch.float64, requires_grad=True)
-    ours, theirs = GELU()(x), nn.GELU("tanh")(x)
+    ours, theirs = GELU(exact)(x), nn.GELU(approximate)(x)
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(
         torch.autograd.grad(ours.sum(), x), torch.autograd.grad(theirs.sum(), x)
     )
 
 
-def test_gelu_is_its_formula_and_not_the_exact_form():
+def test_both_forms_of_gelu_are_their_formulas():
     values = [-3.0, -1.0, -0.1, 0.0, 0.1, 1.0, 3.0]
     expected = [
         0.5 * v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))) for v in values
     ]
     x = torch.tensor(values, dtype=torch.float64)
     torch.testing.assert_close(GELU()(x), torch.tensor(expected, dtype=torch.float64))
-    difference = (GELU()(x) - F.gelu(x)).abs().max()
-    assert 1e-5 < difference < 1e-3  # two forms that are close and not the same
+    phi = [0.5 * math.erfc(-v / math.sqrt(2)) for v in values]  # the normal distribution's
+    exact = torch.tensor([v * p for v, p in zip(values, phi, strict=True)], dtype=torch.float64)
+    torch.testing.assert_close(GELU(exact=True)(x), exact)
+    assert 1e-5 < (GELU()(x) - exact).abs().max() < 1e-3  # close and not the same
 
 
 @pytest.mark.parametrize("hidden, expected", [(None, 48), (5, 5)])
@@ -235,5 +238,9 @@ def test_names_are_fixed():
     assert [name for name, _ in block().named_children()] == [
         "norm1", "attention", "norm2", "feed_forward", "dropout",
     ]  # fmt: skip
-    assert list(inspect.signature(FeedForward).parameters) == ["d_model", "hidden"]
+    assert list(inspect.signature(FeedForward).parameters) == [
+        "d_model",
+        "hidden",
+        "exact_gelu",
+    ]
     assert [name for name, _ in LayerNorm(2).named_parameters()] == ["scale", "shift"]

@@ -210,12 +210,16 @@ def test_a_huggingface_folder_that_is_another_model_is_refused(tmp_path, changes
         load_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["gelu_new", "gelu_pytorch_tanh"])
-def test_both_names_of_gpt2s_activation_are_known(tmp_path, name):
+@pytest.mark.parametrize(
+    "name, exact", [("gelu_new", False), ("gelu_pytorch_tanh", False), ("gelu", True)]
+)
+def test_both_forms_of_gelu_are_known_by_their_names(tmp_path, name, exact):
     theirs = huggingface(activation_function=name, n_inner=48)
     theirs.save_pretrained(tmp_path)
     ids = random_ids()
-    torch.testing.assert_close(load_pretrained(tmp_path)(ids), theirs(ids).logits)
+    ours = load_pretrained(tmp_path)
+    assert ours.config.exact_gelu is exact
+    torch.testing.assert_close(ours(ids), theirs(ids).logits, rtol=0, atol=1e-5)
 
 
 # LLMs-from-scratch
