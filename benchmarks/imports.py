@@ -1,4 +1,4 @@
-"""What starting costs: the package beside PyTorch alone, and the command line's help."""
+"""What starting costs: new processes, and what the package adds once PyTorch is there."""
 
 import subprocess
 import sys
@@ -10,33 +10,50 @@ import common
 STATEMENTS = {
     "python": "pass",
     "import torch": "import torch",
-    "import torch, course_pkg": "import torch, course_pkg",
-    "import torch, course_pkg's GPT": "import torch; from course_pkg import GPT",
-    "import torch, all of course_pkg": "import torch; from course_pkg import *",
     "import transformers' GPT-2": "from transformers import GPT2LMHeadModel",
 }
+ADDED = ("import course_pkg", "from course_pkg import GPT", "from course_pkg import *")
+# In the process itself: the start of PyTorch varies by more than what is to be seen.
+TIMED = """
+import time
+import torch
+before = time.perf_counter()
+{}
+print(time.perf_counter() - before)
+"""
 
 
 def measure(quick: bool = False) -> dict[str, Any]:
-    """Seconds of a new process each, in turns."""
+    """Seconds of a new process each, and of the package's own imports, in turns."""
     commands = {name: [sys.executable, "-c", code] for name, code in STATEMENTS.items()}
     commands["course --help"] = [str(Path(sys.executable).with_name("course")), "--help"]
+    rounds = 3 if quick else 9
     jobs = {
         name: lambda command=command: subprocess.run(command, check=True, capture_output=True)
         for name, command in commands.items()
     }
-    seconds = common.take_turns(jobs, 3 if quick else 9)
-    return {"seconds": {name: common.spread(values) for name, values in seconds.items()}}
+    seconds = common.take_turns(jobs, rounds)
+    added: dict[str, list[float]] = {name: [] for name in ADDED}
+    for name in ADDED * rounds:
+        command = [sys.executable, "-c", TIMED.format(name)]
+        added[name].append(float(subprocess.check_output(command, text=True)))
+    return {
+        "seconds": {name: common.spread(values) for name, values in seconds.items()},
+        "added": {name: common.spread(values) for name, values in added.items()},
+    }
 
 
 def show(results: dict[str, Any]) -> None:
-    torch = results["seconds"]["import torch"]["median"]
-    rows = []
-    for name, values in results["seconds"].items():
-        seconds = [f"{values[key]:.3f}" for key in ("median", "least", "most")]
-        rows.append([name, *seconds, f"{1000 * (values['median'] - torch):+,.0f}"])
-    columns = ["seconds of a new process", "median", "least", "most", "ms over import torch"]
-    common.show("Starting", columns, rows)
+    keys = ("median", "least", "most")
+    for part, unit, title in (
+        ("seconds", 1, "Starting: seconds of a new process"),
+        ("added", 1000, "After import torch: milliseconds"),
+    ):
+        rows = [
+            [name, *(f"{unit * values[key]:.{3 if unit == 1 else 1}f}" for key in keys)]
+            for name, values in results[part].items()
+        ]
+        common.show(title, ["", *keys], rows)
 
 
 if __name__ == "__main__":
