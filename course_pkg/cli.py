@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-DEFAULT_PRESET = "story-1m"
+DEFAULT_PRESET = "story-3min"
+LEARNERS_PRESET = "story-1m"  # trained as chapter 6 does it, with AdamW
 DEFAULT_CORPUS = "stories"
 VALIDATION_FRACTION = 0.1
 CORPORA = {
@@ -124,7 +125,11 @@ def course(debug: bool) -> None:
 
 @course.command()
 @click.option("--out", required=True, metavar="FOLDER", help="Where the run is kept.")
-@click.option("--preset", metavar="NAME", help=f"Shape and recipe. [default: {DEFAULT_PRESET}]")
+@click.option(
+    "--preset",
+    metavar="NAME",
+    help=f"Shape and recipe. [default: {DEFAULT_PRESET}; with --mine {LEARNERS_PRESET}]",
+)
 @click.option(
     "--corpus",
     metavar="NAME|PATH",
@@ -196,7 +201,7 @@ def train(
             _start(
                 ranks,
                 folder,
-                preset or DEFAULT_PRESET,
+                preset or (DEFAULT_PRESET if mine is None else LEARNERS_PRESET),
                 corpus or DEFAULT_CORPUS,
                 tokenizer,
                 mine,
@@ -873,7 +878,7 @@ def _load_tokenizer(name: str) -> "BPETokenizer":
 
     if name == "gpt2":
         return gpt2_tokenizer()
-    folder = _folder(DEFAULT_PRESET if name == "stories" else name)
+    folder = _folder("story-1m" if name == "stories" else name)
     if folder.is_dir():
         return BPETokenizer.load(folder / "tokenizer.json")
     if not folder.exists() and folder.name == name:

@@ -152,7 +152,7 @@ def test_settings_reach_both_configurations(corpus, tmp_path):
     succeed("train", "--out", out, "--corpus", corpus, *TINY, *options, "--learning-rate", "0.006")
     content = training.read_checkpoint(out / "checkpoint.pt")
     assert content["model_config"]["tie_weights"] is False
-    recipe, preset = content["training_config"], PRESETS["story-1m"].training
+    recipe, preset = content["training_config"], PRESETS[cli.DEFAULT_PRESET].training
     assert recipe["grad_clip"] is None and recipe["batch_size"] == 2
     ratio = preset.min_lr / preset.learning_rate
     assert recipe["min_lr"] / recipe["learning_rate"] == pytest.approx(ratio)
@@ -225,7 +225,7 @@ def test_resuming_a_finished_run_writes_results_that_are_missing(run_copy, finis
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--preset", "gpt2-small"], "has preset story-1m"),
+        (["--preset", "gpt2-small"], f"has preset {cli.DEFAULT_PRESET}"),
         (["--corpus", "stories"], "has corpus "),
         (["--tokenizer", "gpt2"], "has its own"),
         (["--max-steps", "9"], "max_steps 3 and not 9"),
@@ -301,7 +301,7 @@ def test_a_bad_corpus_is_one_line_and_leaves_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--preset", "stroy-1m"], "Did you mean 'story-1m' or 'story-tiny'?"),
+        (["--preset", "stroy-1m"], "Did you mean 'story-1m' or"),
         (["--set", "model.num_layer=1"], "Did you mean 'model.num_layers'"),
         (["--set", "num_layers=1"], "is unknown"),
         (["--set", "model.num_layers"], "KEY=VALUE"),

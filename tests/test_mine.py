@@ -1,5 +1,6 @@
 """A GPT out of a learner's own pieces: the same model, and every piece in its place."""
 
+import dataclasses
 import functools
 import inspect
 import json
@@ -119,6 +120,16 @@ def test_the_learners_model_is_the_reference(names, tied):
     for name, parameter in ours.named_parameters():
         gradient = theirs.get_parameter(name).grad
         assert torch.allclose(parameter.grad, gradient, rtol=1e-7, atol=1e-8), name
+
+
+def test_gelu_has_the_form_that_the_exercises_ask_for():
+    config = dataclasses.replace(CONFIG, exact_gelu=True)
+    ours, theirs = pair(everything(), config)
+    assert not theirs.config.exact_gelu
+    ids = torch.randint(config.vocab_size, (2, 11))
+    same = GPT(theirs.config)
+    same.load_state_dict(ours.state_dict())
+    assert torch.allclose(theirs.double()(ids), same.double()(ids), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("names", [(), (LAYER,), (LAYER, "02.causal_weights", "02.mask")])
@@ -428,6 +439,15 @@ def test_train_and_generate_with_a_half_finished_folder(half_finished):
     assert "--mine" in refused
     again = ("train", "--out", "runs/x", "--resume", "--mine", "exercises")
     assert "is finished" in invoke(*again)
+
+
+def test_another_optimizer_than_the_chapters_is_refused(half_finished):
+    refused = invoke(
+        *("train", "--out", "runs/x", "--mine", "exercises", *TINY),
+        *("--set", "training.optimizer=muon"),
+        code=2,
+    )
+    assert "must be 'adamw'" in refused and not (half_finished / "runs/x").exists()
 
 
 def test_a_folder_without_notebooks_is_refused(half_finished):

@@ -354,11 +354,14 @@ class LearnersTokenizer(BPETokenizer):
 
 
 class LearnersGPT(GPT):
-    """The reference's GPT with the learner's modules and functions in their places."""
+    """The reference's GPT with the learner's modules and functions in their places.
+
+    GELU has GPT-2's form, which is what the exercises ask for, whatever ``config`` says.
+    """
 
     def __init__(self, mine: Mine, config: GPTConfig) -> None:
         self._mine = mine
-        super().__init__(config)
+        super().__init__(dataclasses.replace(config, exact_gelu=False))
         tie_weights = mine.get("05.tie_weights")
         if config.tie_weights and tie_weights is not None:
             self.output_head.weight = nn.Parameter(self.output_head.weight.detach().clone())
@@ -508,11 +511,19 @@ class LearnersTrainer(Trainer):
     """The reference's loop with the learner's functions in its steps.
 
     When a piece raises, the run is saved as it was after the last whole step.
+
+    Raises:
+        ValueError: as ``Trainer``, or the configuration's optimizer is not AdamW.
     """
 
     def __init__(self, mine: Mine, *args: Any, **kwargs: Any) -> None:
         self._mine = mine
         super().__init__(*args, **kwargs)
+        if self.config.optimizer != "adamw":
+            raise ValueError(
+                f"optimizer={self.config.optimizer!r} is not allowed with a learner's pieces: it "
+                "must be 'adamw', as in chapter 6, whose exercises give its groups."
+            )
 
     def train(self) -> History:
         """As ``Trainer.train``. Raises PieceFailed when a piece of the learner's raises."""
