@@ -1,5 +1,7 @@
 """The benchmarks' own logic, on a tiny model. What they measure is not tested."""
 
+import dataclasses
+import struct
 import sys
 from pathlib import Path
 
@@ -26,17 +28,14 @@ def test_peers_have_the_shape_that_they_are_asked_for():
         assert make(gpu.TINY)(ids).shape == (2, 64, gpu.TINY.vocab_size)
 
 
-def test_the_restated_nanogpt_is_ours_without_biases_and_with_the_exact_gelu(monkeypatch):
+def test_the_restated_nanogpt_is_ours_without_biases_and_with_the_exact_gelu():
     import gpu
     import peers
-    import torch.nn.functional as F
 
     from course_pkg.gpt import GPT
-    from course_pkg.transformer import GELU
 
     theirs = peers.nanogpt(gpu.TINY)
-    ours = GPT(gpu.TINY)
-    monkeypatch.setattr(GELU, "forward", lambda self, x: F.gelu(x))
+    ours = GPT(dataclasses.replace(gpu.TINY, exact_gelu=True))
     with torch.no_grad():
         for parameter in ours.parameters():
             if parameter.ndim == 1:
@@ -85,3 +84,133 @@ def test_the_flops_are_those_of_the_products():
     with FlopCounterMode(display=False) as counter:
         ((queries @ keys.mT) @ values).sum().backward()
     assert 6 * counter.get_total_flops() == case.flops - case.weight_flops
+
+
+# The search for a recipe
+
+
+def run_of(recipe, rate, bits, corpus="stories", budget=60, split="validation"):
+    return {
+        "corpus": corpus,
+        "recipe": recipe,
+        "learning_rate": rate,
+        "split": split,
+        "budget": budget,
+        "seed": 0,
+        "steps": 1,
+        "bits_per_byte": bits,
+    }
+
+
+def test_the_search_chooses_by_the_validation_split_and_the_nearest_budget():
+    import recipe
+
+    runs = [
+        run_of("nanoGPT", 1e-3, 1.2),
+        run_of("nanoGPT", 2e-3, None),  # diverged
+        run_of("nanoGPT", 4e-3, 1.1),
+        run_of("nanoGPT", 1e-3, 0.1, split="test"),
+        run_of("nanoGPT", 2e-3, 0.1, corpus="shakespeare"),
+        run_of("Muon, 24 windows of 64", 1.2e-2, 1.0),
+        run_of("Muon, 16 windows of 128", 1.2e-2, 1.05),
+        run_of("Muon, 16 windows of 128", 1.2e-2, 0.9, budget=180),
+        run_of("Muon, 24 windows of 64", 1.2e-2, 0.95, budget=180),
+    ]
+    results = {"runs": runs}
+    short = {"nanoGPT": ("nanoGPT", 4e-3), "course_pkg": ("Muon, 24 windows of 64", 1.2e-2)}
+    assert recipe.winners(results, "stories", 60) == short
+    longer = short | {"course_pkg": ("Muon, 16 windows of 128", 1.2e-2)}
+    assert recipe.winners(results, "stories", 180) == longer
+    assert recipe.ranking(results, "stories", 60)[-1] == ("nanoGPT", 2e-3)
+
+
+def test_the_default_preset_is_the_winner_of_the_recorded_search():
+    import recipe
+
+    from course_pkg.cli import DEFAULT_PRESET
+    from course_pkg.config import PRESETS
+
+    results = recipe.read(recipe.FILE)
+    budget = recipe.BUDGETS[-1]
+    name, rate = recipe.winners(results, "stories", budget)["course_pkg"]
+    steps = recipe.entry_of(results, "stories", name, rate, "test", budget, 0)["steps"]
+    found, preset = recipe.RECIPES[name], PRESETS[DEFAULT_PRESET]
+    run = recipe.Run(found, recipe.Task.of("stories"), steps, rate, seed=0)
+    assert run.model.config == preset.model
+    ours = preset.training
+    assert ours.max_steps == pytest.approx(steps, rel=0.05)
+    assert ours.warmup_steps == pytest.approx(ours.max_steps * found.warmup, abs=1)
+    assert (ours.batch_size, ours.learning_rate, ours.optimizer) == (
+        found.batch_size,
+        rate,
+        found.optimizer,
+    )
+    assert ours.min_lr == rate * found.min_lr_over_peak
+
+
+def test_a_model_tells_until_it_ends():
+    import recipe
+
+    from course_pkg import END_OF_TEXT, BPETokenizer
+
+    tokenizer = BPETokenizer.train(["abc abc"], 258, [END_OF_TEXT])
+    end, a = tokenizer.end_of_text_id, tokenizer.encode("a")[0]
+
+    class Script(torch.nn.Module):
+        """Says "a" as long as it sees fewer than four tokens, then the end."""
+
+        def forward(self, ids):
+            assert ids.shape[1] <= 4
+            logits = torch.full((*ids.shape, tokenizer.vocab_size), -torch.inf)
+            logits[..., end if ids.shape[1] == 4 else a] = 0.0
+            return logits
+
+    stories = recipe.tell(Script(), 4, tokenizer)
+    assert stories == ["aaa" + END_OF_TEXT] * recipe.STORIES
+    assert recipe.tell(Script(), 4, tokenizer, max_tokens=2) == ["aa"] * recipe.STORIES
+
+
+def test_the_judge_merges_by_score_and_gives_back_bytes():
+    import judge
+
+    pieces = [b"<unk>", b"\n<s>\n", b"\n</s>\n", *(bytes([b]) for b in range(256))]
+    pieces += [b" ", b"a", b"b", b"ab", b" a", b" ab"]
+    scores = [0.0] * 259 + [-1.0, -2.0, -3.0, -5.0, -4.0, -6.0]
+    data = struct.pack("<i", 9)
+    for piece, score in zip(pieces, scores, strict=True):
+        data += struct.pack("<fi", score, len(piece)) + piece
+    merges = judge.read_merges(data, pieces)
+    # "ab" has the lower score, so " a" is made first, and " ab" of that.
+    for text, expected in [
+        ("ab", [b" ab"]),
+        ("aab", [b" a", b"ab"]),
+        ("bé", [b" ", b"b", b"\xc3", b"\xa9"]),
+    ]:
+        assert [pieces[i] for i in judge.encode(text, merges)] == expected
+
+
+def test_a_name_counts_where_no_sentence_begins():
+    import judge
+
+    assert judge.has_name("One day Tom ran. He saw that Tom was tired.")
+    assert not judge.has_name("Tom ran. Tom was tired. The Dog and the Cat.")
+
+
+def test_the_judge_counts_each_storys_own_tokens():
+    import judge
+    import make_stories
+
+    torch.manual_seed(0)
+    names = list(make_stories.Llama.__dataclass_fields__)[:11]
+    D, F, V = 8, 12, 262
+    shapes = [(V, D), (1, D), *[(1, D, D)] * 4, (1, D), (1, F, D), (1, D, F), (1, F, D), (D,)]
+    tensors = {n: torch.randn(s) / 3 for n, s in zip(names, shapes, strict=True)}
+    llama = make_stories.Llama(**tensors, num_heads=2, context_length=16)
+    merges = {bytes([b]): (0.0, 3 + b) for b in range(128)}
+    short, long = "ab<|endoftext|>", "abcdefgh"
+    together = judge.bits_of(llama, [short, long], merges)
+    alone = [judge.bits_of(llama, [story], merges)[0] for story in (short, long)]
+    assert together == pytest.approx(alone)
+    # Longer than the context: the part that was read, over its share of the bytes.
+    cut = judge.bits_of(llama, ["abcdefgh" * 4], merges)[0]
+    assert cut == pytest.approx(judge.bits_of(llama, ["abcdefgh" * 4 + "xyz"], merges)[0], rel=0.1)
