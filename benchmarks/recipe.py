@@ -358,7 +358,7 @@ def searched_longer(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def compared(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for budget, seed, corpus in itertools.product(BUDGETS, SEEDS, VOCAB_SIZES):
+    for corpus, budget, seed in itertools.product(VOCAB_SIZES, BUDGETS, SEEDS):
         for name, rate in winners(results, corpus, budget).values():
             yield entry_of(results, corpus, name, rate, "test", budget, seed)
 
