@@ -1,4 +1,4 @@
-"""What the tests and benchmarks of the book's widgets share: Debian's Chromium, without a network."""
+"""What tests and benchmarks of the book's widgets share: Debian's Chromium, without a network."""
 
 import contextlib
 import importlib.util
@@ -38,7 +38,7 @@ class Page:
         self.complaints = []
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
-        self.page.set_default_timeout(120_000)  # nothing is timed: a busy machine may be slow
+        self.page.set_default_timeout(60_000)  # nothing is timed: a busy machine may be slow
         self.page.route("**/*", self._route)
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))

@@ -118,7 +118,7 @@ def test_the_book_loads_the_scripts_on_pages_with_a_widget_only(tmp_path):
     shutil.copytree(browser.WIDGETS, source / "static" / "widgets")
     (source / "conf.py").write_text(
         f"import sys\nsys.path.insert(0, {str(ROOT / 'book' / '_ext')!r})\n"
-        "extensions = ['course_book']\nhtml_static_path = ['static']\n",
+        "extensions = ['sphinx.ext.autodoc', 'course_book']\nhtml_static_path = ['static']\n",
         encoding="utf-8",
     )
     html = widgets.Widget("tokens", "a", "b")._repr_html_()
@@ -240,7 +240,8 @@ def test_a_model_of_another_shape_is_right_too(page):
         [widgets.model_data(model), ids],
     )
     with torch.no_grad():
-        assert np.abs(np.reshape(got, (7, 301)) - model(torch.tensor([ids]))[0].numpy()).max() < 1e-5
+        expected = model(torch.tensor([ids]))[0].numpy()
+    assert np.abs(np.reshape(got, (7, 301)) - expected).max() < 1e-5
 
 
 @NEEDS_BROWSER
@@ -255,7 +256,7 @@ def test_greedy_writing_equals_generate(page, model, tokenizer):
     }"""
     for text in (BEGINNING, "Tom and Sue", "One day"):
         ids = tokenizer.encode(text)
-        expected = generate(model, torch.tensor([ids]), 60, temperature=0)[0].tolist()
+        expected = generate(model, torch.tensor([ids]), 60, temperature=0.0)[0].tolist()
         assert page.evaluate(write, [ids, 60]) == expected
 
 
@@ -266,8 +267,8 @@ def test_probabilities_and_draws_are_the_packages(page):
     script = """([logits, settings]) =>
         [...course.gpt.nextTokenProbabilities(Float64Array.from(logits), settings)]"""
     for temperature, top_k, top_p in [
-        (1, None, None), (0, None, None), (0.7, 20, None), (1.5, None, 0.9), (1, 30, 0.5),
-        (1, 1000, 1.0), (1, None, 1e-9), (1, 1, None),
+        (1.0, None, None), (0.0, None, None), (0.7, 20, None), (1.5, None, 0.9), (1.0, 30, 0.5),
+        (1.0, 1000, 1.0), (1.0, None, 1e-9), (1.0, 1, None),
     ]:  # fmt: skip
         expected = next_token_probabilities(logits, temperature, top_k, top_p).numpy()
         settings = {"temperature": temperature, "topK": top_k, "topP": top_p}
@@ -348,7 +349,8 @@ def test_ids_that_are_no_text_decode_as_in_python(page, tokenizer):
     many = [[generator.randrange(2048) for _ in range(20)] for _ in range(200)]
     many += [[generator.randrange(128, 256) for _ in range(20)] for _ in range(200)]
     page.evaluate(SETUP)
-    script = "many => many.map((ids) => [tokenizer.decode(ids), tokenizer.decodeEach(ids).join('')])"
+    script = """many => many.map((ids) =>
+        [tokenizer.decode(ids), tokenizer.decodeEach(ids).join('')])"""
     for ids, got in zip(many, page.evaluate(script, many), strict=True):
         assert got == [tokenizer.decode(ids)] * 2
 
@@ -381,24 +383,44 @@ def fill(page, **values):
 
 @NEEDS_BROWSER
 def test_the_keyboard_alone_writes_a_story(page, model, tokenizer):
-    fill(page, temperature=0, tokens=25)
-    page.evaluate("document.activeElement.blur()")
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
-    page.keyboard.press("ControlOrMeta+A")
-    page.keyboard.type("Tom and Sue")
+    def tab(times, key="Tab"):
+        for _ in range(times):
+            page.keyboard.press(key)
+
+    def write(text):
+        page.keyboard.press("ControlOrMeta+A")
+        page.keyboard.type(text)
+
+    tab(1)
+    write("One day, a dog")
+    tab(4)  # past Write, One token and Go on; Stop has nothing to stop
+    write("0")
+    tab(4)  # past top-k, top-p and the seed
+    write("25")
+    tab(8, "Shift+Tab")
     page.keyboard.press("Enter")
-    ids = torch.tensor([tokenizer.encode("Tom and Sue")])
-    expected = generate(model, ids, 26, temperature=0)[0].tolist()
+    ids = torch.tensor([tokenizer.encode("One day, a dog")])
+    expected = generate(model, ids, 26, temperature=0.0)[0].tolist()
     assert finished(page) == tokenizer.decode(expected[:-1])
     assert "25 tokens" in story(page).get_by_role("status").text_content()
     assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")  # past Write, to One token
+    tab(2)  # past Write, to One token
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelectorAll('.course-story-text span').length === 26")
     assert finished(page) == tokenizer.decode(expected)
     assert page.evaluate("document.activeElement.textContent") == "One token"
+
+
+@NEEDS_BROWSER
+def test_the_end_of_a_story_ends_the_writing(page, model, tokenizer):
+    fill(page, temperature=0, tokens=100)
+    page.get_by_label("A beginning").fill("Tom and Sue")
+    page.get_by_label("A beginning").press("Enter")
+    ids = torch.tensor([tokenizer.encode("Tom and Sue")])
+    expected = generate(model, ids, 100, temperature=0.0, stop_ids=[2047])[0].tolist()
+    assert expected[-1] == 2047
+    assert finished(page) == tokenizer.decode(expected[:-1])
+    assert "The story is over" in story(page).get_by_role("status").text_content()
 
 
 @NEEDS_BROWSER
@@ -437,7 +459,7 @@ def test_another_candidate_can_take_a_place(page, model, tokenizer):
     page.get_by_label("A beginning").press("Enter")
     finished(page)
     prompt = tokenizer.encode(BEGINNING)
-    ids = generate(model, torch.tensor([prompt]), 8, temperature=0)[0].tolist()
+    ids = generate(model, torch.tensor([prompt]), 8, temperature=0.0)[0].tolist()
     for _ in range(3):
         story(page).get_by_role("button", name="Earlier").click()
     place = len(prompt) + 4
@@ -451,7 +473,7 @@ def test_another_candidate_can_take_a_place(page, model, tokenizer):
     )
     assert candidates.nth(1).get_attribute("aria-pressed") == "true"
     story(page).get_by_role("button", name="Go on").click()
-    expected = generate(model, torch.tensor([[*ids[:place], second]]), 8, temperature=0)
+    expected = generate(model, torch.tensor([[*ids[:place], second]]), 8, temperature=0.0)
     assert finished(page) == tokenizer.decode(expected[0].tolist())
 
 

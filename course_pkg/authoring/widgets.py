@@ -62,7 +62,7 @@ class Widget:
     def _repr_html_(self) -> str:
         return (
             f'<div class="course-widget" data-widget="{self.kind}" data-text="{escape(self.text)}">'
-            f'<pre>{escape(self.fallback)}</pre></div>'
+            f"<pre>{escape(self.fallback)}</pre></div>"
         )
 
 
