@@ -562,3 +562,18 @@ def test_without_javascript_the_fallback_is_there(chromium, demo):
     opened = browser.Page(chromium, demo, java_script_enabled=False)
     assert opened.page.get_by_text("the tokens' fallback").is_visible()
     opened.context.close()
+
+
+@NEEDS_BROWSER
+def test_a_long_text_scrolls_to_the_token_that_is_shown(page):
+    fill(page, tokens=60)
+    page.get_by_label("A beginning").fill("\n".join("a" * 40))
+    page.get_by_label("A beginning").press("Enter")
+    finished(page)
+    inside = """() => {
+        const outer = document.querySelector(".course-story-text").getBoundingClientRect();
+        const inner = document.querySelector(".course-story-text .shown").getBoundingClientRect();
+        return inner.top >= outer.top - 1 && inner.bottom <= outer.bottom + 1;
+    }"""
+    assert page.evaluate(inside)
+    assert page.evaluate("document.querySelector('.course-story-text').scrollTop") > 100

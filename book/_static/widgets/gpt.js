@@ -84,7 +84,7 @@
     for (let start = 0; start < x.length; start += D) {
       let mean = 0, variance = 0;
       for (let i = start; i < start + D; i++) mean += x[i] / D;
-      for (let i = start; i < start + D; i++) variance += (x[i] - mean) ** 2 / D;
+      for (let i = start; i < start + D; i++) variance += (x[i] - mean) * (x[i] - mean) / D;
       const factor = 1 / Math.sqrt(variance + 1e-5);
       for (let i = 0; i < D; i++) {
         y[start + i] = (x[start + i] - mean) * factor * scale.numbers[i] + shift.numbers[i];
@@ -97,7 +97,8 @@
   function gelu(x) {
     const c = Math.sqrt(2 / Math.PI);
     for (let i = 0; i < x.length; i++) {
-      x[i] *= 0.5 * (1 + Math.tanh(c * (x[i] + 0.044715 * x[i] ** 3)));
+      const z = c * x[i] * (1 + 0.044715 * x[i] * x[i]);
+      x[i] *= 1 - 1 / (Math.exp(2 * z) + 1); // = 0.5 · (1 + tanh z), and much quicker
     }
     return x;
   }

@@ -200,6 +200,10 @@
         span.classList.toggle("shown", number === shown);
       }
       if (shown < 0) return;
+      // A long text scrolls in itself, so that the page stays where it is.
+      const { offsetTop: top, offsetHeight: height } = story.querySelectorAll("span")[shown];
+      const lowest = top + height - story.clientHeight;
+      story.scrollTop = Math.max(lowest, Math.min(story.scrollTop, top));
       const { id, candidates } = chosen[shown];
       stepTitle.textContent = `Token ${shown + 1} of ${chosen.length}: the candidates`;
       const rows = candidates.map((candidate) => row(candidate, candidate.id === id));
