@@ -10,6 +10,8 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
 
+from course_pkg.authoring import widgets
+
 _MATHJAX = "sphinx-mathjax-offline"
 _QUALIFIED = re.compile(r"~?\b(?:[a-z_]\w*\.)+(?=[A-Za-z_])")
 
@@ -49,6 +51,23 @@ def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
                 copyfile(str(file.locate()), copy)
 
 
+def export_widget_data(app: Sphinx, exception: Exception | None) -> None:
+    """Put the models and vocabularies of the widgets beside their scripts."""
+    if exception is None and app.builder.format == "html":
+        widgets.export(Path(app.outdir) / "_static" / widgets.FOLDER / "data")
+
+
+def add_widget_scripts(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """A page that holds a widget loads its scripts; the others load none."""
+    scripts = widgets.scripts_of(context.get("body", ""))
+    for name in scripts:  # added while a page is made, a file is loaded by that page only
+        app.add_js_file(f"{widgets.FOLDER}/{name}", loading_method="defer", priority=800)
+    if scripts:
+        app.add_css_file(f"{widgets.FOLDER}/{widgets.STYLE}", priority=800)
+
+
 def drop_duplicate_scripts(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
@@ -70,6 +89,8 @@ def shorten_types(app: Sphinx, what: str, name: str, obj: Any, options: Any, *te
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", leave_out_what_is_no_page)
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", export_widget_data)
     app.connect("autodoc-process-signature", shorten_types)
+    app.connect("html-page-context", add_widget_scripts)
     app.connect("html-page-context", drop_duplicate_scripts, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
