@@ -87,7 +87,9 @@ def left(folder: Path, name: str) -> dict:
 def assert_close(left: dict, right: dict, tolerance: float = 1e-5) -> None:
     for kind in ("rows", "evaluations"):
         for name, column in left["history"][kind].items():
-            assert column == pytest.approx(right["history"][kind][name], abs=tolerance), name
+            # A norm adds up what all gradients differ by; the loss is what must agree.
+            room = 10 * tolerance if name == "grad_norm" else tolerance
+            assert column == pytest.approx(right["history"][kind][name], abs=room), name
     assert left["model"].keys() == right["model"].keys()
     for name, tensor in left["model"].items():
         torch.testing.assert_close(tensor, right["model"][name], rtol=0, atol=tolerance)
@@ -277,7 +279,9 @@ def test_jobs_without_a_name_are_told_apart(monkeypatch):
 
 def test_a_signal_to_torchrun_saves_and_one_process_goes_on(corpus, tmp_path):
     out = tmp_path / "x"
-    options = ("--corpus", corpus, *OPTIONS, "--max-steps", 100_000, "--set")
+    # The default's optimizer needs whole matrices.
+    options = ("--preset", "story-1m", "--corpus", corpus, *OPTIONS)
+    options = (*options, "--max-steps", 100_000, "--set")
     process = start(
         *TRAIN,
         "--out",
