@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 from pathlib import Path
 
 import nbformat
@@ -50,6 +51,20 @@ def test_a_notebook_was_run_once_from_top_to_bottom_and_shows_nothing_private(pa
 def test_a_notebook_is_written_as_the_generator_writes_it(page):
     text = page.with_suffix(".ipynb").read_bytes().decode("utf-8")
     assert formats.to_ipynb(nbformat.reads(text, as_version=4)) == text
+
+
+def test_a_section_is_named_by_its_label_and_by_a_number_only_where_there_is_no_link():
+    # An exercise's notebook stands alone, so there a number is typed: it must be a section's.
+    typed = re.compile(r"\b[Ss]ection (\d)\.(\d+)\b")
+    chapters = {int(page.stem[:2]): page for page in CHAPTERS if page.stem[:2].isdigit()}
+    for page in CHAPTERS:
+        ours, _, _ = page.read_text(encoding="utf-8").partition("## Further reading")  # of papers
+        assert not typed.search(ours), f"{name(page)}: use numref"
+    for page in SOLUTIONS:
+        for chapter, section in typed.findall(page.read_text(encoding="utf-8")):
+            source = formats.read(chapters[int(chapter)])
+            text = "\n".join(c.source for c in source.cells if c.cell_type == "markdown")
+            assert int(section) <= len(re.findall(r"(?m)^\(sec-[\w-]+\)=\n## ", text)), name(page)
 
 
 def test_no_notebook_lacks_a_source():
