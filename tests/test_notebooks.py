@@ -55,7 +55,7 @@ def test_a_notebook_is_written_as_the_generator_writes_it(page):
 
 def test_a_section_is_named_by_its_label_and_by_a_number_only_where_there_is_no_link():
     # An exercise's notebook stands alone, so there a number is typed: it must be a section's.
-    typed = re.compile(r"\b[Ss]ection (\d)\.(\d+)\b")
+    typed = re.compile(r"\b[Ss]ections?\s(\d)\.(\d+)\b")
     chapters = {int(page.stem[:2]): page for page in CHAPTERS if page.stem[:2].isdigit()}
     for page in CHAPTERS:
         ours, _, _ = page.read_text(encoding="utf-8").partition("## Further reading")  # of papers
