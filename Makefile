@@ -53,10 +53,11 @@ proof: $(TEST_READY) ## measure how right the checks are, into book/data/proof.j
 bench: $(TEST_READY) ## measure ours beside other libraries, into _build/bench (want a quiet machine)
 	@env -u OMP_NUM_THREADS $(PY) benchmarks/run.py $(if $(FULL),--full) $(if $(OUT),--out $(OUT))
 
-lint: $(TEST_READY) ## check style, types and spelling
+lint: $(TEST_READY) ## check style, types, spelling and prose
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+	$(PY) scripts/prose.py
 
 system: ## install Debian's Chromium and bubblewrap, for the browser tests and grading
 	@if command -v chromium >/dev/null && command -v bwrap >/dev/null; then :; \
