@@ -215,7 +215,8 @@ class Prose:
                 if child.meta["name"] == "cite:p":
                     return ""  # in brackets, and not part of the sentence
                 title = re.fullmatch(r"(.+?)\s*<[^>]+>", child.content, re.DOTALL)
-                return title[1].replace("\n", " ") if title else self._stand_in()
+                is_id = title and re.fullmatch(r"\d\d\.\w+", title[1])  # of an exercise
+                return title[1].replace("\n", " ") if title and not is_id else self._stand_in()
             case "code_inline" | "math_inline" | "math_inline_double":
                 return self._stand_in()
         return ""

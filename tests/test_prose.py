@@ -154,6 +154,7 @@ def test_the_line_is_the_one_in_the_file(source, line):
         ":::{admonition} A title\n:class: very\nText.\n:::\n",
         "[text](very)\n",
         "See {ref}`sec-very` and {cite:t}`very2020large`.\n",
+        "See {ref}`06.resume <ex-06-resume>`.\n",
         "```{eval-rst}\n.. automodule:: very\n```\n",
     ],
 )
