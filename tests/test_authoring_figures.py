@@ -4,14 +4,17 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 import torch
 
-from course_pkg.authoring import figures
+from course_pkg.authoring import figures, formats
 
+ROOT = Path(__file__).parent.parent
 WHITE, DARK = "#ffffff", "#121212"  # the two themes' pages
 
 
@@ -215,6 +218,145 @@ def test_the_boxes_of_the_map_lie_inside_it_and_nest_or_are_apart():
             assert apart or a_in_b or b_in_a
 
 
+def map_of(text):
+    """The links of a page's map: title -> (address, whether it is marked as where we are)."""
+    (svg,) = re.findall(r'<svg class="course-map".*?</svg>', text, flags=re.DOTALL)
+    links = ElementTree.fromstring(svg).iter("a")
+    return {a.find("title").text: (a.get("href"), a.get("aria-current")) for a in links}
+
+
+def test_each_piece_of_the_map_is_one_link_and_no_link_holds_another():
+    shown = figures.course_map()
+    root = ElementTree.fromstring(shown.page)
+    links = list(root.iter("a"))
+    assert len(links) == len(figures.PIECES)
+    assert not any(list(link.iter("a"))[1:] for link in links)
+    assert {a.find("text").text for a in links} == {label for label, *_ in figures._MAP.values()}
+    assert root.get("role") == "group"  # as an "img" it would hide its links
+    assert "<a " not in shown.svg
+
+
+def test_the_map_follows_the_pages_theme_and_not_the_systems():
+    page = figures.course_map("gpt").page
+    assert "prefers-color-scheme" not in page
+    assert 'fill="currentColor"' in page
+    assert not {figures.INK_ON_LIGHT, figures.INK_ON_DARK} & set(re.findall(r"#\w{6}", page))
+
+
+def test_the_map_marks_where_we_are_for_those_who_do_not_see_it():
+    marked = {title for title, (_, here) in map_of(figures.course_map("gpt").page).items() if here}
+    assert marked == {"GPT: chapter 5"}
+    label = ElementTree.fromstring(figures.course_map(["gpt", "training"]).page).get("aria-label")
+    assert label.endswith("Lit: GPT and Training.")
+
+
+def test_the_keyboard_meets_an_outer_piece_before_those_inside_it():
+    names = figures._READING
+    assert sorted(names) == sorted(figures.PIECES)
+    for outer, (_, x, y, w, h) in figures._MAP.items():
+        for inner, (_, left, top, width, height) in figures._MAP.items():
+            inside = x <= left and y <= top and left + width <= x + w and top + height <= y + h
+            if outer != inner and inside:
+                assert names.index(outer) < names.index(inner)
+
+
+@pytest.mark.parametrize("folder", ["book", "exercises", "solutions"])
+def test_the_map_leads_to_a_notebook_that_is_there_and_to_a_heading_in_it(folder):
+    for title, (address, _) in map_of(figures.course_map().page).items():
+        path, _, anchor = address.partition("#")
+        source = (ROOT / folder / path).resolve().with_suffix(".md")
+        assert source.with_suffix(".ipynb").exists()
+        text = source.read_text(encoding="utf-8")
+        assert source.name.startswith(f"0{title[-1]}_")
+        assert not anchor or f"\n({anchor})=\n#" in text
+
+
+def test_relinking_leaves_all_but_the_map_alone():
+    assert figures.relink_map('<a href="../book/05_gpt.ipynb">no map</a>', "{}#{}".format) is None
+    page = figures.course_map("gpt").page
+    asked = []
+    linked = figures.relink_map(page, lambda *link: asked.append(link) or f"x{len(asked)}.html")
+    assert re.sub(r'href="[^"]*"', "", linked) == re.sub(r'href="[^"]*"', "", page)
+    assert [href for href, _ in map_of(linked).values()] == [f"x{i}.html" for i in range(1, 8)]
+    assert asked[0] == ("book/01_tokenizer", "")
+    assert ("book/01_tokenizer", "sec-ch1-embeddings") in asked
+    named = figures.relink_map(page, lambda *_: "#", label='Said by "alt" & more')
+    assert ElementTree.fromstring(named).get("aria-label") == 'Said by "alt" & more'
+
+
+def a_book(folder, chapters, pages):
+    """A book of notebooks, built; ``pages`` show a map. Returns the warnings."""
+    pytest.importorskip("myst_nb")
+    for name in [*chapters, *pages]:
+        title = f"({chapters[name]})=\n# {name}" if chapters.get(name) else f"# {name}"
+        cells = [nbformat.v4.new_markdown_cell(title, id="title")]
+        if name in pages:
+            shown = figures.course_map("gpt")
+            data = {"text/html": shown.page, "image/svg+xml": shown.svg}
+            output = nbformat.v4.new_output("display_data", data=data)
+            alt = {"mystnb": {"image": {"alt": f"The map of {name}"}}}
+            cell = nbformat.v4.new_code_cell("map", id="map", outputs=[output], metadata=alt)
+            cells.append(cell)
+        path = folder / f"{name}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(nbformat.writes(formats.new_notebook(cells)), encoding="utf-8")
+    names = "\n".join([*chapters, *pages])
+    (folder / "index.md").write_text(f"# A book\n\n```{{toctree}}\n{names}\n```\n")
+    (folder / "conf.py").write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(ROOT / 'book' / '_ext')!r})\n"
+        "import course_book\n"
+        "extensions = ['myst_nb']\nhtml_theme = 'basic'\n"
+        "nb_execution_mode = 'off'\n"
+        "def setup(app):\n"
+        "    app.add_post_transform(course_book.LinkTheMap)\n"
+    )
+    command = [sys.executable, "-m", "sphinx", "-q", "-E", str(folder), str(folder / "out")]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stderr
+
+
+CHAPTERS = {f"book/{page.split('.')[0]}": "" for page in figures._EXPLAINED.values()}
+
+
+def test_in_the_book_the_map_leads_to_pages_and_says_the_cells_text(tmp_path):
+    chapters = {**CHAPTERS, "book/01_tokenizer": "sec-ch1-embeddings"}
+    pages = ["book/first", "exercises/other"]
+    assert a_book(tmp_path, chapters, pages) == ""
+    for page in pages:
+        built = (tmp_path / "out" / f"{page}.html").read_text(encoding="utf-8")
+        assert f'aria-label="The map of {page}"' in built
+        links = map_of(built)
+        assert len(links) == len(figures.PIECES)
+        for address, _ in links.values():
+            path, _, anchor = address.partition("#")
+            target = (tmp_path / "out" / page).parent / path
+            assert target.suffix == ".html"
+            assert not anchor or f'id="{anchor}"' in target.read_text(encoding="utf-8")
+        assert links["Embeddings: chapter 1"][0].endswith("#sec-ch1-embeddings")
+
+
+def test_the_book_warns_of_a_map_that_leads_nowhere(tmp_path):
+    said = a_book(tmp_path, {"book/01_tokenizer": "", "book/05_gpt": ""}, ["book/first"])
+    assert "the map links to sec-ch1-embeddings in book/01_tokenizer" in said
+    assert "the map links to book/06_training, which is no page" in said
+
+
 def test_an_unknown_piece_is_named_with_the_nearest():
     with pytest.raises(ValueError, match="Did you mean 'tokenizer'"):
         figures.course_map("tokeniser")
+
+
+def test_the_first_page_shows_the_story_and_the_map_and_leads_to_chapter_1_before_all_else():
+    page = (ROOT / "book" / "intro.md").read_text(encoding="utf-8").split("\n## ")[0]
+    links = re.findall(r"\[([^\]]+)\]\(([^)]+)\)", page)
+    assert links == [("Start with chapter 1: the tokenizer", "01_tokenizer.ipynb")]
+    assert page.index(links[0][1]) < page.index("{code-cell}")
+    cells = [cell.source for cell in formats.read(ROOT / "book" / "intro.md").cells]
+    assert "generate(" in page and "figures.course_map()" in page and len(cells) > 2
+    config = (ROOT / "_config.yml").read_text(encoding="utf-8")
+    for style in re.search(r"html_css_files: \[(.*)\]", config)[1].split(", "):
+        assert (ROOT / "book" / "_static" / style).exists()
+    # What the style looks for, so that the page stays on one screen.
+    style = (ROOT / "book" / "_static" / "landing.css").read_text(encoding="utf-8")
+    assert ".course-story" in style and 'class="course-story"' in page
+    assert "#fig-map" in style and "name: fig-map" in page

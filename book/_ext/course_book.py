@@ -6,11 +6,16 @@ from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util import logging
 
-from course_pkg.authoring import widgets
+from course_pkg.authoring import figures, widgets
+
+_LOG = logging.getLogger(__name__)
 
 _MATHJAX = "sphinx-mathjax-offline"
 _QUALIFIED = re.compile(r"~?\b(?:[a-z_]\w*\.)+(?=[A-Za-z_])")
@@ -68,6 +73,40 @@ def add_widget_scripts(
         app.add_css_file(f"{widgets.FOLDER}/{widgets.STYLE}", priority=800)
 
 
+class LinkTheMap(SphinxPostTransform):
+    """The map's links, which name notebooks, lead to their pages; its label is the cell's ``alt``.
+
+    It runs before MyST-NB keeps one output of those among which a page chooses.
+    """
+
+    default_priority = 3
+    formats = ("html",)
+
+    def run(self, **_: Any) -> None:
+        for raw in list(self.document.findall(nodes.raw)):
+            if raw.get("format") != "html" or "course-map" not in raw.astext():
+                continue
+            images = raw.parent.parent.findall(nodes.image)
+            alt = next((image["alt"] for image in images if "alt" in image), None)
+            linked = figures.relink_map(raw.astext(), self.address, alt)
+            if linked is not None:
+                copy = raw.copy()
+                copy += nodes.Text(linked)
+                raw.replace_self(copy)
+
+    def address(self, page: str, anchor: str) -> str:
+        if page not in self.env.found_docs:
+            _LOG.warning("the map links to %s, which is no page", page, location=self.env.docname)
+            return "#"
+        address = self.app.builder.get_relative_uri(self.env.docname, page)
+        if not anchor:
+            return address or "#"
+        home, name, *_ = self.env.domaindata["std"]["anonlabels"].get(anchor, ("", ""))
+        if home != page:
+            _LOG.warning("the map links to %s in %s", anchor, page, location=self.env.docname)
+        return f"{address}#{name}"
+
+
 def drop_duplicate_scripts(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
@@ -87,6 +126,7 @@ def shorten_types(app: Sphinx, what: str, name: str, obj: Any, options: Any, *te
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_post_transform(LinkTheMap)
     app.connect("config-inited", leave_out_what_is_no_page)
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", export_widget_data)

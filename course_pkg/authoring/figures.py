@@ -8,7 +8,8 @@ import contextlib
 import hashlib
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape, unescape
 from typing import Any
 
 import matplotlib as mpl
@@ -224,12 +225,56 @@ _MAP = {
     "training": ("Training", 10, 334, 320, 36),
 }
 PIECES = tuple(_MAP)
+# Where a piece is explained. The map's links go through the parent folder, so that they lead to the
+# same notebook from book/, exercises/ and solutions/.
+_EXPLAINED = {
+    "tokenizer": "01_tokenizer.ipynb",
+    "embeddings": "01_tokenizer.ipynb#sec-ch1-embeddings",
+    "causal_attention": "02_causal_attention.ipynb",
+    "multi_head_attention": "03_multi_head_attention.ipynb",
+    "transformer_block": "04_transformer.ipynb",
+    "gpt": "05_gpt.ipynb",
+    "training": "06_training.ipynb",
+}
+# From the first piece to the last; what holds a piece comes before it, so that no border is drawn
+# over a lit piece, and the keyboard goes from outside to inside.
+_READING = (
+    "tokenizer",
+    "gpt",
+    "embeddings",
+    "transformer_block",
+    "multi_head_attention",
+    "causal_attention",
+    "training",
+)
 _ARROWS = ((170, 62, 88, "token ids"), (170, 156, 172, ""), (170, 308, 334, "logits"))
 _LIT = "#2f6fce"  # white letters on it have a contrast of 4.9:1
+_MAP_STYLE = (
+    ".course-map a{text-decoration:none}"
+    ".course-map a .name,.course-map a:hover text{text-decoration:underline}"
+    ".course-map a:not(.lit):hover .edge{stroke:currentColor;stroke-width:2.5}"
+    ".course-map a:focus{outline:none}"
+    ".course-map .ring{stroke:none}"
+    ".course-map a:focus-visible .ring{stroke:var(--pst-color-text-base,currentColor)}"
+)
+_MAP_ROOT = re.compile(r'<svg [^>]*class="course-map"[^>]*>')
 
 
-def course_map(current: str | Iterable[str] | None = None) -> Drawing:
-    """The map of the pieces, with the current one or ones lit.
+class CourseMap(Drawing):
+    """The map: in a page, where its links work, and as an image where a page shows images only."""
+
+    def __init__(self, svg: str, page: str) -> None:
+        super().__init__(svg)
+        self.page = page
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        display({"text/html": self.page, "image/svg+xml": self.svg}, raw=True)
+
+
+def course_map(current: str | Iterable[str] | None = None) -> CourseMap:
+    """The map of the pieces, each a link to its chapter, with the current one or ones lit.
 
     Raises:
         ValueError: ``current`` names a piece that is not in ``PIECES``.
@@ -237,33 +282,88 @@ def course_map(current: str | Iterable[str] | None = None) -> Drawing:
     lit = {current} if isinstance(current, str) else set(current or ())
     for name in sorted(lit - set(PIECES)):
         raise unknown_name("current", name, PIECES)
-    parts = ['<text x="170" y="14" text-anchor="middle" font-style="italic">text</text>']
-    parts += [_arrow(170, 18, 26, "")]
-    # Outer boxes first, so that no border is drawn over a lit piece.
-    for name in sorted(_MAP, key=lambda name: -_MAP[name][4]):
-        parts.append(_box(*_MAP[name], lit=name in lit))
-    parts += [_arrow(*arrow) for arrow in _ARROWS]
-    body = "".join(parts)
-    return Drawing(
-        _themed(
-            '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 340 372" width="340" height="372"'
-            ' font-family="system-ui, sans-serif" font-size="15">' + body + "</svg>"
-        )
+    text = '<text x="170" y="14" text-anchor="middle" font-style="italic">text</text>'
+    arrows = "".join(_arrow(*arrow) for arrow in ((170, 18, 26, ""), *_ARROWS))
+    boxes = {name: _box(*_MAP[name], lit=name in lit) for name in _READING}
+    links = "".join(_link(name, box, lit=name in lit) for name, box in boxes.items())
+    size = 'viewBox="0 0 340 372" width="340" height="372"'
+    font = 'font-family="system-ui, sans-serif" font-size="15"'
+    image = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font}>'
+    names = " and ".join(_MAP[name][0].split(",")[0] for name in _READING if name in lit)
+    label = (
+        "Map of the course: text goes into the tokenizer, token ids go into the GPT, and its "
+        "logits into training." + (f" Lit: {names}." if names else "")
+    )
+    # In a page the ink is the page's own, so that it follows a switch between light and dark.
+    page = (
+        f'<svg class="course-map" role="group" aria-label="{label}" {size} {font}'
+        ' fill="currentColor" style="display:block;height:auto;margin:auto;max-width:100%;'
+        'overflow:visible">'
+        f"<style>{_MAP_STYLE}</style>{text}{links}{arrows}</svg>"
+    )
+    return CourseMap(_themed(f"{image}{text}{''.join(boxes.values())}{arrows}</svg>"), page)
+
+
+def relink_map(
+    html: str, address: Callable[[str, str], str], label: str | None = None
+) -> str | None:
+    """A page's HTML with the links and the label of its map changed; None without a map.
+
+    Args:
+        html: an output of a cell.
+        address: gives the address of a notebook, such as ``"book/05_gpt"``, and an anchor in it,
+            which may be empty.
+        label: what a screen reader says of the whole; as it is unless given.
+    """
+    root = _MAP_ROOT.search(html)
+    if root is None:
+        return None
+    if label is not None:
+        said = re.sub(r'aria-label="[^"]*"', lambda _: f'aria-label="{escape(label)}"', root[0])
+        html = html.replace(root[0], said, 1)
+    return re.sub(
+        r'href="\.\./([^"#]+)\.ipynb(?:#([^"]*))?"',
+        lambda m: f'href="{escape(address(unescape(m[1]), unescape(m[2] or "")))}"',
+        html,
+    )
+
+
+def _link(name: str, box: str, *, lit: bool) -> str:
+    label, left, top, width, height = _MAP[name]
+    page = _EXPLAINED[name]
+    chapter = int(page[:2])
+    color = ' fill="#ffffff"' if lit else ""
+    number = (
+        f'<text x="{left + width - 12}" y="{top + 23}" font-size="12" text-anchor="end"{color}>'
+        f"ch. {chapter}</text>"
+    )
+    # The whole box is the link, and not its edge and letters alone.
+    ring = (
+        f'<rect class="ring" x="{left - 4}" y="{top - 4}" width="{width + 8}" height="{height + 8}"'
+        ' rx="10" fill="none" stroke-width="2.5"/>'
+    )
+    current = ' class="lit" aria-current="true"' if lit else ""
+    return (
+        f'<a href="../book/{page}"{current}>'
+        f"<title>{label}: chapter {chapter}</title>{box}{number}{ring}</a>"
     )
 
 
 def _box(label: str, left: int, top: int, width: int, height: int, *, lit: bool) -> str:
     color, line = (_LIT, 3) if lit else (COLORS["grey"], 1.2)
     box = (
-        f'<rect x="{left}" y="{top}" width="{width}" height="{height}" rx="7" fill="none"'
-        f' stroke="{color}" stroke-width="{line}"/>'
+        f'<rect class="edge" x="{left}" y="{top}" width="{width}" height="{height}" rx="7"'
+        f' fill="none" stroke="{color}" stroke-width="{line}" pointer-events="all"/>'
     )
     if not lit:
-        return box + f'<text x="{left + 12}" y="{top + 23}">{label}</text>'
+        return box + f'<text class="name" x="{left + 12}" y="{top + 23}">{label}</text>'
     # A lit piece differs by more than its colour: a filled, bold label.
     band = height if height <= 36 else 30
     pill = f'<rect x="{left}" y="{top}" width="{width}" height="{band}" rx="7" fill="{_LIT}"/>'
-    text = f'<text x="{left + 12}" y="{top + 23}" fill="#ffffff" font-weight="bold">{label}</text>'
+    text = (
+        f'<text class="name" x="{left + 12}" y="{top + 23}" fill="#ffffff" font-weight="bold">'
+        f"{label}</text>"
+    )
     return box + pill + text
 
 
