@@ -76,7 +76,7 @@ def inputs_digest(path: Path, notebook: NotebookNode) -> str:
         for file in [*sorted(package.rglob("*")), *data]
         if file.is_file()
         and "__pycache__" not in file.parts
-        and (not left_out & {file, *file.parents} or file.name == "figures.py")
+        and (not left_out & {file, *file.parents} or file.name in ("figures.py", "shapes.py"))
     ]
     digest = hashlib.sha256(json.dumps(_content(notebook), sort_keys=True).encode())
     for file in [*files, root / "requirements.txt"]:
