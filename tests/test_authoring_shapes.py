@@ -380,5 +380,5 @@ def test_a_chapter_shows_the_ribbon_below_the_finished_definition(page, name):
     assert below
     assert re.search(rf"\b{name}\b", below[0].source)
     assert formats.has_tag(below[0], "remove-input")
-    # A module that is made in the cell must not move the page's random numbers.
-    assert not re.search(rf"(?<!example\()\b{name}\((?!12\))", below[0].source)
+    # A module that is made in the cell must not move the page's random numbers; a norm draws none.
+    assert name == "LayerNorm" or f"{name}(" not in below[0].source
