@@ -247,6 +247,12 @@ def _blanks(solution: str, checks: str, where: str) -> list[str]:
     return [f"{name} = ...  # your answer" for name in dict.fromkeys(names)]
 
 
+def without_markers(source: str) -> str:
+    """Code without the lines that say where a solution begins and ends."""
+    lines = source.splitlines()
+    return "\n".join(line for line in lines if line.strip() not in (_BEGIN, _END))
+
+
 def solution_notebook(page: Solutions) -> NotebookNode:
     """What the book shows: every cell, with numbered headings."""
     intro = (
