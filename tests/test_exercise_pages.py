@@ -1,4 +1,4 @@
-"""What the book's pages add to an exercise: facts, hints in their order, and the solution, folded."""
+"""What the book's pages add to an exercise: facts, hints in their order, a folded solution."""
 
 import json
 import re
@@ -9,7 +9,9 @@ import browser
 import pytest
 
 pytest.importorskip("sphinx")
-bs4 = pytest.importorskip("bs4")
+pytest.importorskip("bs4")
+
+import bs4
 
 from course_pkg.authoring import exercises, formats, notebooks
 from course_pkg.checks.engine import find_exercise

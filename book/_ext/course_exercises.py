@@ -3,8 +3,8 @@
 Nothing here is written twice. Difficulty and hints are those of ``course_pkg.checks``, the solution
 is cut out of the solutions' page, and all of it is put in when a page is made: the notebooks hold
 none of it. A hint lies inside the one before it, so its order needs no script. What is folded is
-not a part of the document tree's children, so the search finds no word of it; ``exercises.js`` keeps
-it out of the excerpts too, which a browser cuts from whole pages.
+no child in the document's tree, so the search finds no word of it; ``exercises.js`` keeps it out
+of the excerpts too, which a browser cuts from whole pages.
 """
 
 from pathlib import Path
