@@ -85,7 +85,11 @@ def test_what_is_not_in_the_table_is_reported():
         r"D_{\text{model}}",
         r"\operatorname{Sinc}",
     ]
-    assert meanings(r"\text{query}_z(x) \text{ and } Z_{ij}")[1] == [r"\text{query}_{z}", "z", "Z_{ij}"]
+    assert meanings(r"\text{query}_z(x) \text{ and } Z_{ij}")[1] == [
+        r"\text{query}_{z}",
+        "z",
+        "Z_{ij}",
+    ]
 
 
 def test_a_section_may_mean_something_else():
@@ -128,9 +132,7 @@ def test_a_meaning_is_shown_in_html():
         "head_dim",
         "features of one head, <i>D</i> / <i>H</i>",
     ]
-    assert hover.as_html(r"\hat{x}_i \le \mathcal{L}") == (
-        "<i>x\u0302</i><sub><i>i</i></sub> ≤ ℒ"
-    )
+    assert hover.as_html(r"\hat{x}_i \le \mathcal{L}") == ("<i>x\u0302</i><sub><i>i</i></sub> ≤ ℒ")
     # What the table says about another meaning is no part of this one.
     vocabulary = next(s for s in TABLE if s.base == "V")
     assert "values" in vocabulary.meaning
@@ -184,7 +186,9 @@ def documented():
     import inspect
 
     found = {}
-    for module in re.findall(r"automodule:: (course_pkg[\w.]*)", (BOOK / "api.md").read_text("utf-8")):
+    for module in re.findall(
+        r"automodule:: (course_pkg[\w.]*)", (BOOK / "api.md").read_text("utf-8")
+    ):
         loaded = importlib.import_module(module)
         for key, value in vars(loaded).items():
             if key.startswith("_") or getattr(value, "__module__", None) != module:
@@ -208,9 +212,12 @@ def test_a_name_of_the_package_in_the_text_exists(page):
         if re.fullmatch(r"course_pkg(\.\w+)+", text):
             rest = text.removeprefix("course_pkg.")
             modules = {f"{module}.{short}" for short, module in api.items()}
-            known = rest in api or text in modules or (ROOT / text.replace(".", "/")).with_suffix(
-                ".py"
-            ).exists() or (ROOT / text.replace(".", "/")).is_dir()
+            known = (
+                rest in api
+                or text in modules
+                or (ROOT / text.replace(".", "/")).with_suffix(".py").exists()
+                or (ROOT / text.replace(".", "/")).is_dir()
+            )
         elif re.fullmatch(r"[A-Z]\w*\.\w+", text) and text.split(".")[0] in course_pkg.__all__:
             known = text in api or "__" in text
         elif text in course_pkg.__all__ and callable(getattr(course_pkg, text)):
@@ -226,7 +233,9 @@ def test_a_name_of_the_package_in_the_text_exists(page):
 
 
 def test_the_chapters_have_index_entries():
-    entries = [e for page in PAGES for _, text in comments(page, "index") for e in hover.read_index(text)]
+    entries = [
+        e for page in PAGES for _, text in comments(page, "index") for e in hover.read_index(text)
+    ]
     assert len(set(entries)) >= 60
     assert all(re.search(r"\w", entry) and len(entry) <= 60 for entry in entries)
     for page in CHAPTERS:
@@ -267,7 +276,7 @@ bibtex_reference_style = "author_year"
 autodoc_typehints = "signature"
 html_theme = "sphinx_book_theme"
 html_context = {{"default_mode": "auto"}}
-html_static_path = ["static"]
+html_static_path = ["book/_static"]
 mathjax_path = "mathjax/tex-chtml-full.js"
 numfig = True
 suppress_warnings = ["*"]
@@ -304,11 +313,12 @@ GELU()
 def built(tmp_path_factory):
     source = tmp_path_factory.mktemp("book")
     (source / "book").mkdir()
-    shutil.copytree(BOOK / "_static", source / "static", ignore=shutil.ignore_patterns("*.png"))
+    static = shutil.ignore_patterns("*.png", "widgets")
+    shutil.copytree(BOOK / "_static", source / "book" / "_static", ignore=static)
     pages = ["notation", "api", "bibliography", "pytorch", *(page.stem for page in CHAPTERS)]
     for page in pages:
         text = (BOOK / f"{page}.md").read_text(encoding="utf-8")
-        text = text.replace("{code-cell} ipython3", "{code-cell}")
+        text = text.replace(".ipynb)", ".md)")
         (source / "book" / f"{page}.md").write_text(text, encoding="utf-8")
     shutil.copy(BOOK / "references.bib", source / "book")
     (source / "book" / "names.md").write_text(NAMES, encoding="utf-8")
@@ -318,7 +328,7 @@ def built(tmp_path_factory):
     (source / "index.md").write_text(toc, encoding="utf-8")
     out = source / "built"
     subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "-b", "html", str(source), str(out)],
+        [sys.executable, "-m", "sphinx", "-Q", "-b", "html", str(source), str(out)],
         check=True,
         cwd=ROOT,
     )
@@ -564,7 +574,9 @@ def test_a_name_in_text_and_code_says_its_signature(chromium, built):
         ("check", "course_pkg.checks.check"),
         ("GELU", "course_pkg.transformer.GELU"),
     ]
-    assert page.locator(".highlight").first.inner_text().startswith("from course_pkg import (\n    Mu")
+    assert (
+        page.locator(".highlight").first.inner_text().startswith("from course_pkg import (\n    Mu")
+    )
     page.mouse.move(2, 2)
     page.locator(BOX).wait_for(state="hidden")
     page.locator(".highlight a.course-name").first.hover()
@@ -601,7 +613,9 @@ MEASURE = """
 def test_a_formula_is_set_as_without_its_classes(chromium, built, page):
     path = built / "book" / f"{page}.html"
     marked = {tag.get_text().strip() for tag in soup(path).select("span.math, div.math")}
-    marked = sorted(tex[2:-2] for tex in (re.sub(r"^.*?(?=\\[\[(])", "", t, flags=re.S) for t in marked))
+    marked = sorted(
+        tex[2:-2] for tex in (re.sub(r"^.*?(?=\\[\[(])", "", t, flags=re.S) for t in marked)
+    )
     assert sum("class{sym-" in tex for tex in marked) > 20
     opening = opened(chromium, path)
     for display in (False, True):
@@ -620,7 +634,9 @@ def test_the_search_finds_names_of_the_code(chromium, built):
 
     def results(query):
         page.goto(f"{address}?q={query}")
-        page.wait_for_function("document.querySelector('.search-summary')?.innerText.includes('found')")
+        page.wait_for_function(
+            "document.querySelector('.search-summary')?.innerText.includes('found')"
+        )
         return page.evaluate(
             "[...document.querySelectorAll('#search-results li a')].map(a => a.getAttribute('href'))"
         )

@@ -288,7 +288,9 @@ def as_html(tex: str) -> str:
             out.append(f"<{tag}>{as_html(canonical(tex[start:place]))}</{tag}>")
         elif name in _ACCENTS:
             start, place = _argument(tex, place)
-            out.append(as_html(canonical(tex[start:place])).replace("</i>", _COMBINING[name] + "</i>"))
+            out.append(
+                as_html(canonical(tex[start:place])).replace("</i>", _COMBINING[name] + "</i>")
+            )
         elif name in _WITH_TEXT:
             start, place = _argument(tex, place)
             inside = canonical(tex[start:place])
@@ -407,7 +409,9 @@ def pieces(text: str) -> Iterator[Piece]:
     """What of a Markdown page matters here, in order."""
     for found in _PIECES.finditer(text):
         line = text.count("\n", 0, found.start()) + 1
-        kind = next(k for k in ("fence", "comment", "heading", "code", "block", "formula") if found[k])
+        kind = next(
+            k for k in ("fence", "comment", "heading", "code", "block", "formula") if found[k]
+        )
         if kind == "fence" and re.match(r"(`{3,}|~{3,})\{math\}", found[0]):
             kind = "block"
         body = found[kind] or found[0]
@@ -588,7 +592,11 @@ class LinkNames(SphinxPostTransform):
             if short not in known or any(isinstance(up, inside) for up in _ancestors(node)):
                 continue
             link = nodes.reference(
-                "", "", internal=True, refuri=f"{uri}#{known[short].anchor}", classes=["course-name"]
+                "",
+                "",
+                internal=True,
+                refuri=f"{uri}#{known[short].anchor}",
+                classes=["course-name"],
             )
             node.replace_self(link)
             link += node
@@ -618,8 +626,10 @@ def describe(doctree: nodes.document) -> dict[str, list[str]]:
                 if isinstance(part, addnodes.desc_name):
                     named = True
                 elif isinstance(part, addnodes.desc_annotation):
-                    before, after = (before, after + part.astext()) if named else (
-                        before + part.astext(), after
+                    before, after = (
+                        (before, after + part.astext())
+                        if named
+                        else (before + part.astext(), after)
                     )
                 elif isinstance(part, addnodes.desc_parameterlist):
                     inside = (p.astext() for p in part.findall(addnodes.desc_parameter))
@@ -761,4 +771,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_js_file(DATA, loading_method="defer", priority=810)
     app.add_js_file("hover.js", loading_method="defer", priority=820)
     app.add_css_file("hover.css")
-    return {"version": "1", "env_version": 1, "parallel_read_safe": True, "parallel_write_safe": True}
+    return {
+        "version": "1",
+        "env_version": 1,
+        "parallel_read_safe": True,
+        "parallel_write_safe": True,
+    }
