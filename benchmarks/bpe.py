@@ -39,7 +39,7 @@ from course_pkg.tokenizer import (
     _compile_pattern,
     _count_pieces,
     _learn_merges,
-    _printable,
+    printable_token,
 )
 from course_pkg.workers import usable_cores
 
@@ -213,8 +213,8 @@ def measure_growth(kinds: list[str], sizes: list[int], rounds: int) -> list[dict
 
 
 def as_huggingface(tokenizer: BPETokenizer) -> tokenizers.Tokenizer:
-    vocab = {_printable(token): i for i, token in tokenizer.vocab.items()}
-    merges = [(_printable(left), _printable(right)) for left, right in tokenizer.merges]
+    vocab = {printable_token(token): i for i, token in tokenizer.vocab.items()}
+    merges = [(printable_token(left), printable_token(right)) for left, right in tokenizer.merges]
     theirs = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocab, merges=merges))
     theirs.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     return theirs

@@ -33,7 +33,13 @@ _MODULES = {
     ),
     "generation": ("generate", "next_token_probabilities", "stream"),
     "gpt": ("GPT",),
-    "tokenizer": ("END_OF_TEXT", "GPT2_SPLIT_PATTERN", "BPETokenizer", "gpt2_tokenizer"),
+    "tokenizer": (
+        "END_OF_TEXT",
+        "GPT2_SPLIT_PATTERN",
+        "BPETokenizer",
+        "gpt2_tokenizer",
+        "printable_token",
+    ),
     "training": (
         "History",
         "Trainer",

@@ -484,9 +484,11 @@ class BPETokenizer:
             "pattern": self.pattern,
             "special_tokens": self.special_tokens,
             "vocab": {
-                _printable(token): i for i, token in self.vocab.items() if i not in special_ids
+                printable_token(token): i for i, token in self.vocab.items() if i not in special_ids
             },
-            "merges": [f"{_printable(left)} {_printable(right)}" for left, right in self.merges],
+            "merges": [
+                f"{printable_token(left)} {printable_token(right)}" for left, right in self.merges
+            ],
         }
         content["sha256"] = _digest(content)
         with atomic_write(path) as file:
@@ -996,7 +998,13 @@ _BYTE_OF = {chr(byte): byte for byte in _PLAIN_BYTES} | {
 _CHARACTER_OF = {byte: character for character, byte in _BYTE_OF.items()}
 
 
-def _printable(token: bytes) -> str:
+def printable_token(token: bytes) -> str:
+    """A token in GPT-2's notation: one printable character for each byte ("Ġthe" is " the").
+
+    Printable bytes of Latin-1 stand for themselves, the others for the characters from U+0100 on.
+    No two tokens are written alike, and none holds a space. It is the notation of ``encoder.json``
+    and ``vocab.bpe``, and of the files that ``BPETokenizer.save`` writes.
+    """
     return "".join(map(_CHARACTER_OF.__getitem__, token))
 
 

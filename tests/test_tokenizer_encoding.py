@@ -25,8 +25,8 @@ from course_pkg.tokenizer import (
     BPETokenizer,
     _merge_all,
     _merge_all_long,
-    _printable,
     gpt2_tokenizer,
+    printable_token,
 )
 from course_pkg.words import OTHER, SPACE, find_words, stretches
 
@@ -84,8 +84,10 @@ def gpt2() -> tuple[BPETokenizer, tiktoken.Encoding]:
 def to_huggingface(tokenizer: BPETokenizer) -> Tokenizer:
     peer = Tokenizer(
         models.BPE(
-            vocab={_printable(token): i for i, token in tokenizer.vocab.items()},
-            merges=[(_printable(left), _printable(right)) for left, right in tokenizer.merges],
+            vocab={printable_token(token): i for i, token in tokenizer.vocab.items()},
+            merges=[
+                (printable_token(left), printable_token(right)) for left, right in tokenizer.merges
+            ],
         )
     )
     peer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from course_pkg import tokenizer as module
-from course_pkg.tokenizer import END_OF_TEXT, BPETokenizer, gpt2_tokenizer
+from course_pkg.tokenizer import END_OF_TEXT, BPETokenizer, gpt2_tokenizer, printable_token
 
 TEXT = "the cat, the naïve cat and the \u6f22\u5b57\r\n\x00 banana \N{THUMBS UP SIGN} " * 3
 PUBLISHED = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
@@ -264,6 +264,14 @@ def test_gpt2_survives_saving(tmp_path: Path) -> None:
     loaded = BPETokenizer.load(tmp_path / "gpt2.json")
     assert same(loaded, gpt2())
     assert loaded.encode("Hello, world!") == gpt2().encode("Hello, world!")
+
+
+def test_a_printable_token_is_what_gpt2s_files_call_it() -> None:
+    ids = json.loads((gpt2_data() / "encoder.json").read_text(encoding="utf-8"))
+    vocab = gpt2().vocab
+    assert {printable_token(vocab[i]): i for i in range(50_256)} | {END_OF_TEXT: 50_256} == ids
+    assert printable_token(b" the\n") == "\u0120the\u010a"
+    assert printable_token(b"") == ""
 
 
 def test_gpt2_is_looked_for_in_tiktokens_cache_then_in_the_package(

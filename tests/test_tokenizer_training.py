@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from course_pkg import load_corpus
 from course_pkg import tokenizer as module
-from course_pkg.tokenizer import END_OF_TEXT, GPT2_SPLIT_PATTERN, BPETokenizer, _printable
+from course_pkg.tokenizer import END_OF_TEXT, GPT2_SPLIT_PATTERN, BPETokenizer, printable_token
 from course_pkg.workers import ordered_map
 
 Pair = tuple[bytes, bytes]
@@ -105,10 +105,12 @@ def test_counting_anew_equals_huggingface_under_its_tie_rule(text: str, wanted: 
         ),
     )
     vocab = peer.get_vocab()
-    byte_ids = [vocab[_printable(bytes([byte]))] for byte in range(256)]
+    byte_ids = [vocab[printable_token(bytes([byte]))] for byte in range(256)]
     merges = recount(pieces_of(text), wanted, smallest_ids, byte_ids)
     learned = {token: i for token, i in vocab.items() if i >= 256}
-    assert learned == {_printable(left + right): 256 + n for n, (left, right) in enumerate(merges)}
+    assert learned == {
+        printable_token(left + right): 256 + n for n, (left, right) in enumerate(merges)
+    }
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

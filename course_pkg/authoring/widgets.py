@@ -18,7 +18,7 @@ import torch
 
 from course_pkg.files import atomic_write
 from course_pkg.gpt import GPT
-from course_pkg.tokenizer import BPETokenizer, _printable, gpt2_tokenizer
+from course_pkg.tokenizer import BPETokenizer, gpt2_tokenizer, printable_token
 from course_pkg.weights import load_pretrained, load_tokenizer
 
 MODEL = "story-1m"
@@ -122,7 +122,9 @@ def tokenizer_data(tokenizer: BPETokenizer) -> dict[str, Any]:
         "special_tokens": tokenizer.special_tokens,
         "byte_ids": [id_of[bytes([byte])] for byte in range(256)],
         "first_merge_id": first,
-        "merges": [f"{_printable(left)} {_printable(right)}" for left, right in tokenizer.merges],
+        "merges": [
+            f"{printable_token(left)} {printable_token(right)}" for left, right in tokenizer.merges
+        ],
     }
 
 
