@@ -28,6 +28,8 @@ FOLDER = "widgets"  # below the static files of the book
 SCRIPTS = {
     "story": ("data.js", "data/index.js", "bpe.js", "gpt.js", "story.js"),
     "tokens": ("data.js", "data/index.js", "bpe.js", "tokens.js"),
+    "attention": ("data.js", "data/index.js", "bpe.js", "gpt.js", "heads.js", "attention.js"),
+    "sampling": ("data.js", "data/index.js", "bpe.js", "gpt.js", "sampling.js"),
 }
 STYLE = "widgets.css"
 
@@ -42,7 +44,9 @@ class Widget:
     them (Jupyter, a code host, print) the fallback is what there is.
 
     Args:
-        kind: ``"story"`` (a model writes) or ``"tokens"`` (the merges of a text, one by one).
+        kind: ``"story"`` (a model writes), ``"tokens"`` (the merges of a text, one by one),
+            ``"attention"`` (what a model's heads attend to) or ``"sampling"`` (what the settings
+            of a draw do to a model's probabilities).
         text: what the widget starts with.
         fallback: plain text that says or shows the same in short.
 

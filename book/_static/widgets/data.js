@@ -45,6 +45,17 @@
     else start();
   };
 
+  // Call `start` once, as soon as the element is on the screen or near it: who does not scroll that
+  // far loads nothing.
+  course.whenNear = (element, start) => {
+    const observer = new IntersectionObserver((entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      observer.disconnect();
+      start();
+    }, { rootMargin: "400px" });
+    observer.observe(element);
+  };
+
   // <tag name=value ...>children</tag>. `class`, `text` and `on...` are what they are called.
   course.element = (tag, attributes = {}, ...children) => {
     const element = document.createElement(tag);

@@ -290,5 +290,7 @@
     return { id: draw(probabilities, random()), candidates };
   }
 
-  course.gpt = { GPT, decodeFloat16, nextTokenProbabilities, draw, randomFrom, step };
+  course.gpt = {
+    GPT, decodeFloat16, softmax, nextTokenProbabilities, ranked, draw, randomFrom, step,
+  };
 })();
