@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+import shutil
 
 import browser
 import numpy as np
@@ -680,9 +681,24 @@ def test_a_lone_surrogate_has_none(page):
 # Both
 
 
-def test_nothing_is_loaded_before_the_reader_is_near(chromium, demo):
-    opened = browser.Page(chromium, demo, java_script_enabled=False)
+def test_what_could_not_be_loaded_is_said_and_tried_again(chromium, demo, tmp_path):
+    folder = shutil.copytree(demo.parent, tmp_path / "copy")
+    data = folder / "widgets" / "data" / "story-1m.js"
+    kept = data.rename(data.with_suffix(".kept"))
+    opened = browser.Page(chromium, folder / "index.html")
+    for kind in ("attention", "sampling"):
+        root = opened.page.locator(f'[data-widget="{kind}"]')
+        root.scroll_into_view_if_needed()
+        root.get_by_text("data/story-1m.js could not be loaded.").wait_for()
+    shutil.copyfile(kept, data)
+    opened.page.get_by_label("A sentence").press("x")
+    opened.page.get_by_label("A text").press("x")
+    Attention(opened.page)
+    Sampling(opened.page)
     opened.context.close()
+
+
+def test_nothing_is_loaded_before_the_reader_is_near(chromium, demo):
     asked = []
     context = chromium.new_context(viewport={"width": 390, "height": 500})
     page = context.new_page()

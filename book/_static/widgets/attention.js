@@ -5,7 +5,7 @@
   const MODEL = "story-1m";
   const START = { layer: 0, head: 1 }; // in the course's model the head that looks at names
   const LISTED = 8;
-  const INK = [21, 145, 168]; // of the small pictures; stands out from a light and a dark ground
+  const INK = [60, 125, 225]; // of the small pictures: stands out on a light and a dark ground
   let widgets = 0;
 
   globalThis.course.widget("attention", (root, { text }) => {
@@ -60,9 +60,11 @@
     let { layer, head } = START;
     let chosen = 0; // the token that the keyboard or a tap is at
     let pointed = null; // the token under the mouse
-    let waiting = null;
+    let waiting = null, loading = false;
 
     async function getReady() {
+      if (loading) return;
+      loading = true;
       try {
         const megabytes = ((files[MODEL] ?? 0) / 1e6).toFixed(1);
         status.textContent = `Loading the model (${megabytes} MB) …`;
@@ -72,6 +74,8 @@
       } catch (error) {
         status.textContent = error.message;
         return;
+      } finally {
+        loading = false;
       }
       buildGrid();
       read();
@@ -117,6 +121,9 @@
     }
 
     // Reading
+
+    // What failed to load is tried again with the next change.
+    const readOrLoad = () => (model ? read() : getReady());
 
     function read() {
       let ids;
@@ -206,8 +213,10 @@
         for (const [h, picture] of row.entries()) {
           picture.width = picture.height = T;
           const image = new ImageData(T, T);
-          for (const [i, weight] of weights[l][h].entries()) {
-            image.data.set([...INK, 255 * Math.sqrt(weight)], 4 * i);
+          const table = weights[l][h];
+          for (let i = 0; i < table.length; i++) {
+            for (let color = 0; color < 3; color++) image.data[4 * i + color] = INK[color];
+            image.data[4 * i + 3] = 255 * Math.sqrt(table[i]);
           }
           picture.getContext("2d").putImageData(image, 0, 0);
         }
@@ -218,9 +227,9 @@
 
     input.addEventListener("input", () => {
       clearTimeout(waiting);
-      waiting = setTimeout(() => model && read(), 120); // not at every letter of a quick writer
+      waiting = setTimeout(() => readOrLoad(), 120); // not at every letter of a quick writer
     });
-    for (const box of [causal, scaled]) box.addEventListener("change", () => model && read());
+    for (const box of [causal, scaled]) box.addEventListener("change", () => readOrLoad());
 
     const numberOf = (event) => [...chips.children].indexOf(event.target.closest(".chip"));
     chips.addEventListener("pointerover", (event) => {

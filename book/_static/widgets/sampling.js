@@ -81,9 +81,11 @@
     let about = ""; // what there is to say about the text
     let random = null;
     let tally = new Map(); // id -> how often it was drawn
-    let waiting = null;
+    let waiting = null, loading = false;
 
     async function getReady() {
+      if (loading) return;
+      loading = true;
       try {
         const megabytes = ((files[MODEL] ?? 0) / 1e6).toFixed(1);
         status.textContent = `Loading the model (${megabytes} MB) …`;
@@ -93,11 +95,16 @@
       } catch (error) {
         status.textContent = error.message;
         return;
+      } finally {
+        loading = false;
       }
       read();
     }
 
     // From the text to the table
+
+    // What failed to load is tried again with the next change.
+    const readOrLoad = () => (model ? read() : getReady());
 
     function read() {
       let ids;
@@ -184,10 +191,11 @@
       others.replaceChildren(element("tr", {},
         element("th", { scope: "row", text: `${grouped(rest.length)} others`
           + (cutOthers ? `, ${cutOthers === rest.length ? "all" : grouped(cutOthers)} cut` : "") }),
-        // The bar of a sum would be longer than the scale.
-        element("td", { text: percent(sum(rest, (id) => before[id])) }),
-        element("td", { text: percent(sum(rest, (id) => after[id])) }),
-        element("td", { text: count ? `${sum(rest, times)}` : "–" })));
+        // Without bars: that of a sum could be longer than the scale.
+        ...[
+          percent(sum(rest, (id) => before[id])), percent(sum(rest, (id) => after[id])),
+          count ? `${sum(rest, times)}` : "–",
+        ].map((text) => element("td", {}, element("span", { class: "percent", text })))));
       caption.textContent = `The ${SHOWN} most probable next tokens, before and after the settings`;
       const kept = ranked.length - cut.length;
       say(status, `${grouped(kept)} of ${grouped(ranked.length)} tokens can be drawn.`
@@ -223,7 +231,7 @@
 
     input.addEventListener("input", () => {
       clearTimeout(waiting);
-      waiting = setTimeout(() => model && read(), 120); // not at every letter of a quick writer
+      waiting = setTimeout(() => readOrLoad(), 120); // not at every letter of a quick writer
     });
     reset.addEventListener("click", () => {
       for (const { reset } of [temperature, topK, topP]) reset();
