@@ -20,7 +20,7 @@ NBVAL := --nbval --nbval-current-env
 XDIST := -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book serve test notebooks exercises proof bench lint system clean
+.PHONY: help setup book serve test browser screenshots notebooks exercises proof bench lint system clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) \
@@ -36,10 +36,17 @@ serve: book ## build the book, serve it on this machine and open it
 
 # Chapters run once more on another code path of the processor: what they print must not care.
 # The two that train for a minute are left out.
-test: $(TEST_READY) lint ## run everything that CI runs without a browser
+test: $(TEST_READY) lint ## run the tests that need no built book
 	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 \
 		$(PY) -m pytest -q $(XDIST) $(NBVAL) $(wildcard book/0[1235]_*.ipynb) tests/test_repository.py
-	$(PY) -m pytest -q $(XDIST) $(NBVAL) tests book solutions
+	$(PY) -m pytest -q $(XDIST) $(NBVAL) --ignore tests/pages tests book solutions
+
+# Tests of one page go to one process, which opens the page once.
+browser: $(TEST_READY) book ## look at every page of the book in a browser (make system installs it)
+	$(PY) -m pytest -q -n $(JOBS) --dist loadgroup tests/pages
+
+screenshots: $(TEST_READY) book ## write pictures of every page into _build/screenshots
+	$(PY) scripts/screenshots.py
 
 notebooks: $(BOOK_READY) ## execute the .md notebooks that changed (all: make notebooks FORCE=1)
 	$(PY) -m course_pkg.authoring notebooks $(if $(FORCE),--force)
@@ -59,12 +66,14 @@ lint: $(TEST_READY) ## check style, types, spelling and prose
 	$(BIN)/codespell
 	$(PY) scripts/prose.py
 
-system: ## install Debian's Chromium and bubblewrap, for the browser tests and grading
-	@if command -v chromium >/dev/null && command -v bwrap >/dev/null; then :; \
+system: ## install Debian's browsers and bubblewrap, for the browser tests and grading
+	@if command -v chromium >/dev/null && command -v firefox-esr >/dev/null \
+		&& command -v bwrap >/dev/null; then :; \
 	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-		apt-get update -q && apt-get install -y -q --no-install-recommends chromium bubblewrap; \
+		apt-get update -q && apt-get install -y -q --no-install-recommends \
+			chromium firefox-esr bubblewrap; \
 	fi || true
-	@for tool in chromium bwrap; do \
+	@for tool in chromium firefox-esr bwrap; do \
 		command -v $$tool >/dev/null || echo "$$tool is missing: what needs it will be skipped"; \
 	done
 

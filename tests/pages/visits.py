@@ -1,0 +1,156 @@
+"""Pages of the book opened in Debian's Chromium, each once in a setting."""
+
+import contextlib
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import browser
+import built
+
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+SETTINGS = {
+    f"{theme}-{name}": {"color_scheme": theme, "viewport": size}
+    for theme in ("light", "dark")
+    for name, size in (("desktop", DESKTOP), ("phone", PHONE))
+}
+WIDGET_DATA = "_static/widgets/data/"
+
+# What is folded away is read too: the page is looked at with everything open.
+OPEN_ALL = """() => {
+    for (const details of document.querySelectorAll("details")) details.open = true;
+    for (const folded of document.querySelectorAll(".toggle-hidden"))
+        folded.classList.remove("toggle-hidden");
+}"""
+SETTLED = """async () => {
+    if (window.MathJax?.startup?.promise) await window.MathJax.startup.promise;
+    await document.fonts.ready;
+    await Promise.all(Array.from(document.images, (image) => {
+        image.loading = "eager";
+        return image.decode().catch(() => {});
+    }));
+    // A colour that fades is neither the old one nor the new one.
+    document.head.insertAdjacentHTML("beforeend",
+        "<style>*, ::before, ::after { transition: none !important; animation: none !important }</style>");
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+}"""
+# Elements that stick out of the page, without those in a part that scrolls or hides by itself.
+TOO_WIDE = """() => {
+    const width = document.documentElement.clientWidth, found = [];
+    if (document.documentElement.scrollWidth <= width) return found;
+    found.push(`the page is ${document.documentElement.scrollWidth} wide`);
+    for (const element of document.body.querySelectorAll("*")) {
+        if (element.getBoundingClientRect().right <= width + 1) continue;
+        let inside = false;
+        for (let up = element.parentElement; up && up !== document.body; up = up.parentElement)
+            inside ||= getComputedStyle(up).overflowX !== "visible";
+        if (!inside && getComputedStyle(element).position !== "fixed")
+            found.push(element.outerHTML.slice(0, 120));
+    }
+    return found.slice(0, 6);
+}"""
+AXE = """async () => {
+    const results = await axe.run(document, { resultTypes: ["violations"] });
+    return results.violations.map((rule) => ({
+        id: rule.id, help: rule.help,
+        nodes: rule.nodes.map((node) => ({
+            target: node.target.join(" "), html: node.html.slice(0, 200),
+            why: node.failureSummary.split("\\n").slice(1).join(" ").trim().slice(0, 300) })),
+    }));
+}"""
+
+
+def missing():
+    """What is not here that the pages need to be looked at, or an empty text."""
+    if not built.is_there():
+        return built.NO_BOOK
+    if axe_file() is None:
+        return "the Python package axe-playwright-python is not installed"
+    return browser.missing()
+
+
+def axe_file():
+    """axe-core as one script, from the package that brings it."""
+    found = importlib.util.find_spec("axe_playwright_python")
+    return found and Path(found.submodule_search_locations[0]) / "axe.min.js"
+
+
+@dataclasses.dataclass
+class Seen:
+    """What a page did and was in one setting."""
+
+    requests: list
+    complaints: list
+    too_wide: list
+    violations: list
+
+    def weight(self, kinds=""):
+        """Bytes of the page and of what it loaded, each file once, without the widgets' data."""
+        files = {built.local_file(url) for url in self.requests if "://" in url}
+        return sum(
+            path.stat().st_size
+            for path in files
+            if WIDGET_DATA not in path.as_posix() and path.is_file() and path.suffix.endswith(kinds)
+        )
+
+
+class Visitor:
+    """One browser, one context for each setting, one visit for each page in it."""
+
+    def __init__(self, opened, address):
+        self._browser, self._address = opened, address
+        self._contexts, self._seen = {}, {}
+
+    def context(self, setting):
+        if setting not in self._contexts:
+            context = self._browser.new_context(**SETTINGS[setting])
+            context.set_default_timeout(120_000)  # nothing is timed: a busy machine may be slow
+            self._contexts[setting] = context
+        return self._contexts[setting]
+
+    def url(self, page):
+        return self._address + page
+
+    @contextlib.contextmanager
+    def page(self, name, setting, address=None):
+        """The page, opened and at rest; ``requests`` and ``complaints`` fill while it is open."""
+        page = self.context(setting).new_page()
+        page.requests, page.complaints = [], []
+        page.on("request", lambda request: page.requests.append(request.url))
+        page.on("console", lambda message: self._note(page, message))
+        page.on("pageerror", lambda error: page.complaints.append(f"error: {error}"))
+        page.on("requestfailed", lambda request: page.complaints.append(f"failed: {request.url}"))
+        try:
+            page.goto((address or self._address) + name)
+            if target := built.redirect(name):
+                page.wait_for_url(f"**/{target}")
+                page.wait_for_load_state()
+            page.evaluate(SETTLED)
+            yield page
+        finally:
+            page.close()
+
+    @staticmethod
+    def _note(page, message):
+        if message.type in ("error", "warning"):
+            page.complaints.append(f"console {message.type}: {message.text}")
+
+    def seen(self, name, setting):
+        """What the page is in that setting; looked at once."""
+        key = name, setting
+        if key not in self._seen:
+            with self.page(name, setting) as page:
+                page.evaluate(OPEN_ALL)
+                too_wide = page.evaluate(TOO_WIDE)
+                complaints = list(page.complaints)
+                requests = list(page.requests)
+                page.evaluate(axe_file().read_text(encoding="utf-8"))
+                violations = page.evaluate(AXE)
+            self._seen[key] = Seen(requests, complaints, too_wide, violations)
+        return self._seen[key]
+
+
+@contextlib.contextmanager
+def visitor():
+    with browser.chromium() as opened, built.served() as address:
+        yield Visitor(opened, address)
