@@ -1,15 +1,12 @@
-"""What this book needs beyond Jupyter Book: formulas offline, paired sources, a clean console."""
+"""What this book needs beyond Jupyter Book: paired sources, widgets, a clean console."""
 
 import re
-from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-from shutil import copyfile
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
-from sphinx.errors import ExtensionError
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 
@@ -17,7 +14,6 @@ from course_pkg.authoring import figures, widgets
 
 _LOG = logging.getLogger(__name__)
 
-_MATHJAX = "sphinx-mathjax-offline"
 _QUALIFIED = re.compile(r"~?\b(?:[a-z_]\w*\.)+(?=[A-Za-z_])")
 
 
@@ -36,24 +32,6 @@ def leave_out_what_is_no_page(app: Sphinx, config: Config) -> None:
         source = notebook.with_suffix(".md")
         if source.exists():
             config.exclude_patterns.append(source.relative_to(app.srcdir).as_posix())
-
-
-def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
-    """Put MathJax and its fonts beside the pages, so that formulas need no network."""
-    if exception is not None or app.builder.format != "html":
-        return
-    try:
-        packaged = files(_MATHJAX) or []
-    except PackageNotFoundError as error:
-        raise ExtensionError(f"{_MATHJAX} is not installed: pip install {_MATHJAX}") from error
-    target = Path(app.outdir) / "_static" / "mathjax"
-    for file in packaged:
-        _, _, inside = file.as_posix().partition("/static/mathjax/")
-        if inside == "tex-chtml-full.js" or inside.startswith("output/chtml/fonts/woff-v2/"):
-            copy = target / inside
-            if not copy.exists():
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copyfile(str(file.locate()), copy)
 
 
 def export_widget_data(app: Sphinx, exception: Exception | None) -> None:
@@ -128,7 +106,6 @@ def shorten_types(app: Sphinx, what: str, name: str, obj: Any, options: Any, *te
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_post_transform(LinkTheMap)
     app.connect("config-inited", leave_out_what_is_no_page)
-    app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", export_widget_data)
     app.connect("autodoc-process-signature", shorten_types)
     app.connect("html-page-context", add_widget_scripts)

@@ -1,0 +1,51 @@
+// A part of the page that scrolls sideways can be reached with the Tab key and scrolled with arrows.
+// The theme does this for code and outputs.
+(() => {
+    const parts = {
+        ".formula": "Formula",
+        ".pst-scrollable-table-container": "Table",
+    };
+
+    function update() {
+        for (const [selector, name] of Object.entries(parts)) {
+            for (const part of document.querySelectorAll(selector)) {
+                if (part.scrollWidth > part.clientWidth) {
+                    part.tabIndex = 0;
+                    part.setAttribute("role", "group");
+                    part.setAttribute("aria-label", name);
+                } else {
+                    for (const attribute of ["tabindex", "role", "aria-label"]) {
+                        part.removeAttribute(attribute);
+                    }
+                }
+            }
+        }
+    }
+
+    document.addEventListener("DOMContentLoaded", update);
+    window.addEventListener("load", update); // fonts change widths
+    window.addEventListener("resize", update);
+    document.addEventListener("toggle", update, true); // what was folded away has a width now
+})();
+
+// Browsers print no grounds, so a dark page would be light letters on white paper.
+(() => {
+    const page = document.documentElement;
+    let theme = null;
+
+    window.addEventListener("beforeprint", () => {
+        theme ??= page.dataset.theme;
+        page.dataset.theme = "light";
+    });
+    window.addEventListener("afterprint", () => {
+        page.dataset.theme = theme ?? page.dataset.theme;
+        theme = null;
+    });
+})();
+
+// The theme takes the focus from a button that was pressed; who goes by keyboard would start anew.
+document.addEventListener("DOMContentLoaded", () => {
+    for (const button of document.querySelectorAll(".bd-header-article .btn")) {
+        button.addEventListener("click", () => setTimeout(() => button.focus()));
+    }
+});
