@@ -6,6 +6,7 @@ page does not load. A few mistakes in the theme's markup are put right on the wa
 """
 
 import re
+from collections import Counter
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,9 @@ _REPLACED = [
      r'\1 role="region" aria-label="{sidebar}" \2'),
     # The role is deprecated, and the brackets' link is no item of a list.
     (r' role="doc-biblioentry"', ' role="listitem"'),
+    # Of a picture that is there in light and in dark, the one that is not shown is not loaded.
+    (r'<img (?=[^>]*\bonly-(?:light|dark)\b)(?![^>]*\b(?:loading=|logo__))',
+     '<img loading="lazy" '),
     # An empty corner of a table is no heading.
     (r'<th class="(head[^"]*)"><p></p></th>', r'<td class="\1"></td>'),
 ]  # fmt: skip
@@ -153,6 +157,44 @@ def lighten(static: Path, used: set[str]) -> None:
         path.unlink(missing_ok=True)
 
 
+def compact_svg(text: str) -> str:
+    """An SVG figure without the spaces and line ends that say nothing; it looks the same."""
+    text = re.sub(r">\s*\n\s*<", "><", text)
+    text = re.sub(r' d="([^"]*)"', lambda m: f' d="{_compact_path(m[1])}"', text)
+    text = re.sub(r' style="([^"]*)"', lambda m: f' style="{_compact_style(m[1])}"', text)
+    # The squares of a heatmap say the same hundreds of times. An element with a class keeps its style.
+    told = Counter(re.findall(r'<(?![^>]*\bclass=)[^>]* style="([^"]*)"', text))
+    names = {style: f"s{i}" for i, (style, count) in enumerate(told.most_common()) if count > 4}
+    if not names or 'class="s0"' in text:
+        return text
+    text = re.sub(
+        r'<(?![^>]*\bclass=)([^>]*) style="([^"]*)"',
+        lambda m: f'<{m[1]} class="{names[m[2]]}"' if m[2] in names else m[0],
+        text,
+    )
+    rules = "".join(f".{name}{{{style}}}" for style, name in names.items())
+    return re.sub(r"(<svg\b[^>]*>)", rf"\1<style>{rules}</style>", text, count=1)
+
+
+def _compact_path(path: str) -> str:
+    """Level and upright lines say one number instead of two."""
+    short, at = [], (None, None)
+    for letter, said in re.findall(r"([A-DF-Za-df-z])([^A-DF-Za-df-z]*)", path):  # e: 1e-05
+        numbers = said.split()
+        to = tuple(numbers[-2:]) if letter in "MLCQ" and len(numbers) >= 2 else (None, None)
+        if letter == "L" and len(numbers) == 2 and to[1] == at[1]:
+            letter, numbers = "H", numbers[:1]
+        elif letter == "L" and len(numbers) == 2 and to[0] == at[0]:
+            letter, numbers = "V", numbers[1:]
+        short.append(letter + " ".join(numbers))
+        at = to
+    return "".join(short)
+
+
+def _compact_style(style: str) -> str:
+    return re.sub(r"\s*([:;])\s*", r"\1", style.strip())
+
+
 def _with_woff(style: str) -> str:
     """The fonts of the icons are written as woff, for which Python needs no further package."""
     return re.sub(
@@ -185,6 +227,10 @@ def lighten_static_files(app: Sphinx, exception: Exception | None) -> None:
     files = [p for p in files if not p.name.endswith(left_out) and p.parent.name != "data"]
     texts = (path.read_text(encoding="utf-8") for path in files)
     lighten(out / "_static", set().union(*map(words, texts)))
+    for path in (out / "_images").glob("*.svg"):
+        text = path.read_text(encoding="utf-8")
+        if len(compact := compact_svg(text)) < len(text):
+            path.write_text(compact, encoding="utf-8")
 
 
 def use_templates(app: Sphinx, config: Config) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from functools import lru_cache, partial
+from functools import cache, partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -48,16 +48,80 @@ class Reader(HTMLParser):
     """
 
     VOID = frozenset(
-        "area base br col embed hr img input link meta source track wbr".split()  # no end tag
+        [
+            "area",
+            "base",
+            "br",
+            "col",
+            "embed",
+            "hr",
+            "img",
+            "input",
+            "link",
+            "meta",
+            "source",
+            "track",
+            "wbr",
+        ]  # no end tag
     )
     # Elements whose end tag HTML lets an author leave out.
     OPTIONAL = frozenset(
-        "p li dt dd tr td th thead tbody tfoot option colgroup optgroup rp rt html head body".split()
+        [
+            "p",
+            "li",
+            "dt",
+            "dd",
+            "tr",
+            "td",
+            "th",
+            "thead",
+            "tbody",
+            "tfoot",
+            "option",
+            "colgroup",
+            "optgroup",
+            "rp",
+            "rt",
+            "html",
+            "head",
+            "body",
+        ]
     )
     # A start tag of these ends a paragraph: what follows is not in it, and a later </p> is stray.
     ENDS_PARAGRAPH = frozenset(
-        "address article aside blockquote details dialog div dl fieldset figcaption figure footer "
-        "form h1 h2 h3 h4 h5 h6 header hgroup hr main menu nav ol p pre section table ul".split()
+        [
+            "address",
+            "article",
+            "aside",
+            "blockquote",
+            "details",
+            "dialog",
+            "div",
+            "dl",
+            "fieldset",
+            "figcaption",
+            "figure",
+            "footer",
+            "form",
+            "h1",
+            "h2",
+            "h3",
+            "h4",
+            "h5",
+            "h6",
+            "header",
+            "hgroup",
+            "hr",
+            "main",
+            "menu",
+            "nav",
+            "ol",
+            "p",
+            "pre",
+            "section",
+            "table",
+            "ul",
+        ]
     )
 
     def __init__(self, text):
@@ -116,7 +180,9 @@ class Reader(HTMLParser):
         """Where the page points and what it loads."""
         for tag, attributes in self.elements:
             for name in ("href", "src", "xlink:href", "poster", "action", "data"):
-                if attributes.get(name) is not None and not (tag == "base" or name == "data" != tag):
+                if attributes.get(name) is not None and not (
+                    tag == "base" or name == "data" != tag
+                ):
                     yield tag, attributes[name]
             for candidate in (attributes.get("srcset") or "").split(","):
                 if candidate.strip():
@@ -133,7 +199,7 @@ class Reader(HTMLParser):
                 yield attributes["src"]
 
 
-@lru_cache(maxsize=None)
+@cache
 def read(page):
     return Reader((HTML / page).read_text(encoding="utf-8"))
 

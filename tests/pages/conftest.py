@@ -1,34 +1,22 @@
 """`make browser`: the built book in a browser. Says what is missing, or fails where it must not be."""
 
-import os
-
 import built
+import needs
 import pytest
 import visits
-
-NEEDED = bool(os.environ.get("COURSE_NEEDS_BROWSER"))
-WEIGHT, VIOLATIONS = "weight of a page", "violations"  # what tests tell the summary
-
-
-def demand(missing):
-    """Skip a test with the name of what is missing; where a browser is promised, fail."""
-    if missing and NEEDED:
-        pytest.fail(f"COURSE_NEEDS_BROWSER is set, and {missing}", pytrace=False)
-    if missing:
-        pytest.skip(missing)
 
 
 @pytest.fixture(scope="session")
 def book():
     """The built book's folder, or no test."""
-    demand("" if built.is_there() else built.NO_BOOK)
+    needs.demand("" if built.is_there() else built.NO_BOOK)
     return built.HTML
 
 
 @pytest.fixture(scope="session")
 def visitor():
     """Chromium with the book, or no test."""
-    demand(visits.missing())
+    needs.demand(visits.missing())
     with visits.visitor() as opened:
         yield opened
 
@@ -55,7 +43,7 @@ def pytest_terminal_summary(terminalreporter):
         if getattr(report, "when", "") == "call"
     ]
     told = [dict(report.user_properties) for report in reports if report.user_properties]
-    violations = [found[VIOLATIONS] for found in told if VIOLATIONS in found]
+    violations = [found[needs.VIOLATIONS] for found in told if needs.VIOLATIONS in found]
     if violations:
         terminalreporter.section("the book in a browser")
         pages = len(built.opened_pages())
@@ -63,7 +51,9 @@ def pytest_terminal_summary(terminalreporter):
             f"{pages} pages in {len(visits.SETTINGS)} settings: {len(violations)} looked at by "
             f"axe-core, {sum(violations)} violations"
         )
-    weights = sorted((found[WEIGHT] for found in told if WEIGHT in found), key=lambda w: -w[1])
+    weights = sorted(
+        (found[needs.WEIGHT] for found in told if needs.WEIGHT in found), key=lambda w: -w[1]
+    )
     if weights:
         terminalreporter.line("kB of a page and of what it loads (html, css, js, fonts, images):")
         for page, total, *parts in weights:

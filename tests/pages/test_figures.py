@@ -4,8 +4,8 @@ from collections import Counter
 from io import BytesIO
 
 import built
-import conftest
 import firefox
+import needs
 import pytest
 from PIL import Image, ImageDraw
 
@@ -53,8 +53,8 @@ def test_wrong_ink_is_noticed():
 
 @pytest.fixture(scope="module", params=[False, True], ids=["light", "dark"])
 def browser(request):
-    conftest.demand("" if built.is_there() else built.NO_BOOK)
-    conftest.demand(firefox.missing())
+    needs.demand("" if built.is_there() else built.NO_BOOK)
+    needs.demand(firefox.missing())
     with firefox.opened(request.param) as opened:
         opened.size(1000, 800)
         opened.dark = request.param

@@ -1,7 +1,6 @@
 """Every page of the built book in Chromium, light and dark, on a wide screen and on a phone."""
 
-import built
-import conftest
+import needs
 
 PAGE_BYTES = 1_000_000
 
@@ -18,7 +17,7 @@ def test_the_console_is_silent(visitor, page, setting):
 
 def test_axe_finds_nothing(visitor, page, setting, record_property):
     violations = visitor.seen(page, setting).violations
-    record_property(conftest.VIOLATIONS, sum(len(rule["nodes"]) for rule in violations))
+    record_property(needs.VIOLATIONS, sum(len(rule["nodes"]) for rule in violations))
     told = [
         f"{rule['id']} ({rule['help']}): {node['target']}: {node['html']}: {node['why']}"
         for rule in violations
@@ -35,5 +34,5 @@ def test_the_page_is_not_heavy(visitor, page, record_property):
     seen = visitor.seen(page, "light-desktop")
     parts = [seen.weight(kind) for kind in ("html", "css", "js", (".woff2", ".woff", ".ttf"))]
     images = seen.weight((".svg", ".png"))
-    record_property(conftest.WEIGHT, [page, seen.weight(), *parts, images])
+    record_property(needs.WEIGHT, [page, seen.weight(), *parts, images])
     assert seen.weight() < PAGE_BYTES

@@ -1,7 +1,7 @@
 """Every page of the built book used by keyboard alone, printed, and opened from a disk."""
 
 import built
-import conftest
+import needs
 import pytest
 import visits
 
@@ -17,8 +17,8 @@ FOCUSED = """() => {
     };
     const focused = marks(), box = element.getBoundingClientRect();
     const shown = box.width > 0 && box.height > 0 && box.right > 0 && box.left < innerWidth
-        && box.bottom > 0 && box.top < innerHeight && element.checkVisibility({ opacityProperty: true,
-            visibilityProperty: true });
+        && box.bottom > 0 && box.top < innerHeight
+        && element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
     element.blur();
     const marked = focused !== marks();
     element.focus({ preventScroll: true });
@@ -89,7 +89,9 @@ def test_the_theme_changes_by_keyboard(visitor, page):
 
 def test_the_contents_open_and_close_by_keyboard_on_a_phone(visitor, page):
     with visitor.page(page, "light-phone") as opened:
-        link = opened.locator("#pst-primary-sidebar a.reference, #pst-primary-sidebar-modal a.reference")
+        link = opened.locator(
+            "#pst-primary-sidebar a.reference, #pst-primary-sidebar-modal a.reference"
+        )
         assert not link.first.is_visible()
         for _ in range(STOPS):
             opened.keyboard.press("Tab")
@@ -127,7 +129,7 @@ FROM_DISK = ["index.html", "search.html", *[p for p in built.pages() if p.starts
 @pytest.mark.parametrize("name", FROM_DISK)
 def test_a_page_works_when_it_is_opened_from_a_disk(visitor, name):
     if not name.startswith("book/") and not (built.HTML / name).exists():
-        conftest.demand(built.NO_BOOK)
+        needs.demand(built.NO_BOOK)
     with visitor.page(name, "light-desktop", address=built.HTML.as_uri() + "/") as opened:
         assert opened.locator("h1:visible").first.is_visible()
         assert [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []
@@ -139,6 +141,4 @@ def test_the_search_finds_a_page(visitor):
         opened.goto(visitor.url("search.html?q=attention"))
         found = opened.locator("#search-results li a")
         found.first.wait_for()
-        assert "02_causal_attention" in " ".join(
-            link.get_attribute("href") for link in found.all()
-        )
+        assert "02_causal_attention" in " ".join(link.get_attribute("href") for link in found.all())

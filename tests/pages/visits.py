@@ -26,8 +26,8 @@ SETTLED = """async () => {
     if (window.MathJax?.startup?.promise) await window.MathJax.startup.promise;
     await document.fonts.ready;
     await Promise.all(Array.from(document.images, (image) => {
-        image.loading = "eager";
-        return image.decode().catch(() => {});
+        if (image.checkVisibility()) image.loading = "eager";
+        return image.loading === "eager" && image.decode().catch(() => {});
     }));
     // What fades or glides is neither here nor there.
     document.head.insertAdjacentHTML("beforeend",
@@ -50,9 +50,9 @@ TOO_WIDE = """() => {
     }
     return found.slice(0, 6);
 }"""
-# All rules run. Contrast alone takes a second for 400 elements, and a chapter has 6,000 coloured words
-# of code: once every other rule has run, words in a colour and on a ground that were there before
-# become plain text of what they stand in, and so do formulas, which have the colour of their line.
+# All rules run. Contrast alone takes a second for 400 elements, and a chapter has 6,000 coloured
+# words of code: once every other rule has run, words in a colour and on a ground that were there
+# before become plain text of what they stand in, and so do formulas, which have its colour.
 AXE = """async () => {
     const options = { resultTypes: ["violations"] };
     const all = await axe.run(document,
@@ -126,12 +126,12 @@ class Visitor:
     """One browser, one context for each setting, one visit for each page in it."""
 
     def __init__(self, opened, address):
-        self._browser, self._address = opened, address
+        self.browser, self._address = opened, address
         self._contexts, self._seen = {}, {}
 
     def context(self, setting):
         if setting not in self._contexts:
-            context = self._browser.new_context(**SETTINGS[setting])
+            context = self.browser.new_context(**SETTINGS[setting])
             context.set_default_timeout(120_000)  # nothing is timed: a busy machine may be slow
             self._contexts[setting] = context
         return self._contexts[setting]

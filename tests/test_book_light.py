@@ -1,0 +1,174 @@
+"""What the book's own Sphinx extensions do to styles, figures, fonts and formulas."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import matplotlib
+import pytest
+from fontTools.ttLib import TTFont
+
+EXTENSIONS = Path(__file__).parents[1] / "book" / "_ext"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def importable():
+    sys.path.insert(0, str(EXTENSIONS))
+    yield
+    sys.path.remove(str(EXTENSIONS))
+
+
+# Styles
+
+
+@pytest.mark.parametrize(
+    ("style", "kept"),
+    [
+        (".a{x:1}.b{x:2}", ".a{x:1}"),
+        (".a,.b{x:1}", ".a{x:1}"),
+        (".a .b{x:1}p.a>i{x:2}", "p.a>i{x:2}"),
+        ("p:not(.b){x:1}", "p:not(.b){x:1}"),
+        ("p:is(.b,.a){x:1}", "p:is(.b,.a){x:1}"),
+        ('a[href$=".b"]{x:1}', 'a[href$=".b"]{x:1}'),
+        ("@media print{.b{x:1}}@media print{.a{x:1}.b{x:2}}", "@media print{.a{x:1}}"),
+        ("@font-face{src:url(b.woff)}/* .b{} */", "@font-face{src:url(b.woff)}"),
+        ("@keyframes b{0%{x:1}to{x:2}}", "@keyframes b{0%{x:1}to{x:2}}"),
+        ('@charset "UTF-8";.a{x:1}', '@charset "UTF-8";.a{x:1}'),
+        (r".a\:c{x:1}.b\:c{x:2}", r".a\:c{x:1}"),
+        (".bs-tooltip-top{x:1}", ".bs-tooltip-top{x:1}"),
+    ],
+)
+def test_a_rule_stays_when_something_could_match_it(style, kept):
+    import course_light
+
+    used = course_light.words('<p class="a a:c">') | {"a:c"}
+    assert course_light.purged(style, used) == kept
+    assert course_light.purged(kept, used) == kept
+
+
+def test_a_page_loads_what_its_body_needs_and_no_more():
+    import course_light
+
+    class File:
+        def __init__(self, filename, **attributes):
+            self.filename, self.attributes = filename, attributes
+
+    names = ["a.js", "copybutton.js", "togglebutton.js", "sphinx-thebe.js", "design-tabs.js"]
+
+    def loaded(body):
+        files = [File(name) for name in names] + [File("", body='const THEBE_JS_URL = "x"')]
+        context = {"body": body, "script_files": files, "css_files": [File("sphinx-thebe.css")]}
+        course_light.leave_out_what_is_not_used(None, "page", "page.html", context, None)
+        assert context["css_files"] == []
+        return [file.filename for file in context["script_files"]]
+
+    assert loaded("<p>") == ["a.js"]
+    assert loaded('<div class="highlight-x"><div class="highlight">') == ["a.js", "copybutton.js"]
+    assert loaded('<div class="admonition dropdown">') == ["a.js", "togglebutton.js"]
+    assert loaded('<div class="sd-tab-set docutils">') == ["a.js", "design-tabs.js"]
+
+
+# Figures
+
+
+def points(path):
+    """Where a path goes, each point in full."""
+    x = y = "0"
+    for letter, said in re.findall(r"([MLHVz])([^MLHVz]*)", path):
+        numbers = said.split()
+        if letter == "z":
+            yield "z"
+            continue
+        x = numbers[0] if letter in "MLH" else x
+        y = numbers[-1] if letter in "MLV" else y
+        yield letter in "LHV", x, y
+
+
+def test_a_compact_path_goes_where_the_long_one_goes():
+    import course_light
+
+    path = "M 15.6 30.9 \nL 46.3 30.9 \nL 46.3 1e-05 \nL 40 1e-05 \nL 3 4 \nz\nM 3 4 \nL 3 5 \n"
+    short = course_light.compact_svg(f'<svg><path d="{path}"/></svg>')[14:-9]
+    assert list(points(short)) == list(points(path))
+    assert short == "M15.6 30.9H46.3V1e-05H40L3 4zM3 4V5"
+    curve = "M 1 2 C 1 2 3 4 5 6 L 5 7 Q 1 1 2 2"
+    assert course_light._compact_path(curve) == "M1 2C1 2 3 4 5 6V7Q1 1 2 2"
+
+
+def test_repeated_styles_of_a_figure_become_one_rule():
+    import course_light
+
+    long = '<svg class="f1">' + '<path d="M 1 1" style="fill: #123456; x: 1"/>' * 6
+    long += '<g class="k" style="fill: #123456; x: 1"/></svg>'
+    short = course_light.compact_svg(long)
+    assert "<style>.s0{fill:#123456;x:1}</style>" in short
+    assert short.count('class="s0"') == 6
+    assert '<g class="k" style="fill:#123456;x:1"/>' in short
+    assert course_light.compact_svg(short) == short
+
+
+def test_text_in_a_figure_keeps_its_spaces():
+    import course_light
+
+    text = "<svg>\n <text>a  b <tspan>c</tspan> <tspan>d</tspan></text>\n</svg>"
+    assert "<text>a  b <tspan>c</tspan> <tspan>d</tspan></text>" in course_light.compact_svg(text)
+
+
+# Fonts
+
+
+def test_a_font_is_cut_down_to_its_characters(tmp_path):
+    import course_light
+
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    made = course_light.subset_font(path, {ord("g"), ord("√")})
+    assert made == course_light.subset_font(path, {ord("g"), ord("√")})
+    (tmp_path / "small.woff").write_bytes(made)
+    font = TTFont(tmp_path / "small.woff")
+    assert set(font.getBestCmap()) == {ord("g"), ord("√")}
+    assert len(made) < 10_000
+
+
+# Formulas
+
+
+def test_formulas_become_mathml():
+    import course_formulas
+
+    assert course_formulas.mathml("T", display=False) == "<math><mi>T</mi></math>"
+    assert course_formulas.mathml("T", display=True).startswith('<math display="block">')
+    assert "<msqrt>" in course_formulas.mathml(r"\sqrt{d}", display=False)
+
+
+@pytest.mark.parametrize(
+    ("tex", "rows"),
+    [
+        (r"a \\ b", 2),
+        ("a &= b\n\nc &= d", 2),
+        (r"\begin{cases} 1 & x\\ 0 & y \end{cases}", 2),
+        (r"a = \begin{cases} 1 & x\\ 0 & \begin{bmatrix} 1 \\ 2 \end{bmatrix} \end{cases}", 4),
+    ],
+)
+def test_a_displayed_formula_has_the_lines_of_its_source(tex, rows):
+    import course_formulas
+
+    made = course_formulas.mathml(tex, display=True)
+    assert made.count("<mtr>") == rows
+    # Lines of an environment are not lines of the whole formula.
+    assert made.count("<mtable") == tex.count(r"\begin") or r"\begin" not in tex
+
+
+def test_a_formula_that_is_not_understood_is_an_error():
+    import course_formulas
+
+    with pytest.raises(ValueError, match=r"'\\\\foo' is not understood: .*Unknown command"):
+        course_formulas.mathml(r"\foo", display=False)
+
+
+def test_the_font_of_the_formulas_holds_the_heights_of_brackets_and_roots():
+    if importlib.util.find_spec("brotli") is None:
+        pytest.skip("the Python package brotli, which reads woff2, is not installed")
+    font = TTFont(EXTENSIONS.parent / "_static" / "fonts" / "stix-two-math.woff2")
+    assert "MATH" in font
+    assert {ord("√"), ord("∑"), 0x1D447} <= set(font.getBestCmap())
