@@ -8,8 +8,8 @@ from typing import Any
 import click
 import common
 
-TESTS = Path(__file__).parent.parent / "tests"
-sys.path += [str(TESTS), str(TESTS / "pages")]
+sys.path.append(str(Path(__file__).parent.parent / "tests"))
+sys.path.append(str(Path(__file__).parent.parent / "tests" / "pages"))
 
 import built
 import visits
@@ -78,8 +78,8 @@ def show(results: dict[str, Any]) -> None:
     paints = [found["first_paint_ms"]["median"] for found in results["pages"].values()]
     heaviest = max(found["bytes"]["all"] for found in results["pages"].values())
     print(
-        f"\n{len(paints)} pages; the heaviest has {heaviest / 1000:.0f} kB; first contentful paint: "
-        f"median {statistics.median(paints):.0f} ms, slowest page {max(paints):.0f} ms"
+        f"\n{len(paints)} pages; the heaviest has {heaviest / 1000:.0f} kB; first contentful "
+        f"paint: median {statistics.median(paints):.0f} ms, slowest page {max(paints):.0f} ms"
     )
 
 

@@ -11,13 +11,13 @@ import sys
 from html import escape
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "pages")]
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "pages"))
 
-import built  # noqa: E402
-import visits  # noqa: E402
+import built
+import visits
 
-FOLDER = ROOT / "_build" / "screenshots"
+FOLDER = Path(__file__).parents[1] / "_build" / "screenshots"
 HIGHEST = 16_000  # pixels; Chromium draws no higher picture
 
 

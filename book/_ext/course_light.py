@@ -162,7 +162,7 @@ def compact_svg(text: str) -> str:
     text = re.sub(r">\s*\n\s*<", "><", text)
     text = re.sub(r' d="([^"]*)"', lambda m: f' d="{_compact_path(m[1])}"', text)
     text = re.sub(r' style="([^"]*)"', lambda m: f' style="{_compact_style(m[1])}"', text)
-    # The squares of a heatmap say the same hundreds of times. An element with a class keeps its style.
+    # The squares of a heatmap say the same hundreds of times.
     told = Counter(re.findall(r'<(?![^>]*\bclass=)[^>]* style="([^"]*)"', text))
     names = {style: f"s{i}" for i, (style, count) in enumerate(told.most_common()) if count > 4}
     if not names or 'class="s0"' in text:

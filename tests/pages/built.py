@@ -41,87 +41,27 @@ def redirect(page):
     return None
 
 
+def names(text):
+    return frozenset(text.split())
+
+
 class Reader(HTMLParser):
     """What one page holds, and what is wrong with its markup.
 
     ``elements`` is (tag, attributes) of each element; ``mistakes`` is a list of sentences.
     """
 
-    VOID = frozenset(
-        [
-            "area",
-            "base",
-            "br",
-            "col",
-            "embed",
-            "hr",
-            "img",
-            "input",
-            "link",
-            "meta",
-            "source",
-            "track",
-            "wbr",
-        ]  # no end tag
-    )
+    # Elements without an end tag.
+    VOID = names("area base br col embed hr img input link meta source track wbr")
     # Elements whose end tag HTML lets an author leave out.
-    OPTIONAL = frozenset(
-        [
-            "p",
-            "li",
-            "dt",
-            "dd",
-            "tr",
-            "td",
-            "th",
-            "thead",
-            "tbody",
-            "tfoot",
-            "option",
-            "colgroup",
-            "optgroup",
-            "rp",
-            "rt",
-            "html",
-            "head",
-            "body",
-        ]
+    OPTIONAL = names(
+        "p li dt dd tr td th thead tbody tfoot option colgroup optgroup rp rt html head body"
     )
     # A start tag of these ends a paragraph: what follows is not in it, and a later </p> is stray.
-    ENDS_PARAGRAPH = frozenset(
-        [
-            "address",
-            "article",
-            "aside",
-            "blockquote",
-            "details",
-            "dialog",
-            "div",
-            "dl",
-            "fieldset",
-            "figcaption",
-            "figure",
-            "footer",
-            "form",
-            "h1",
-            "h2",
-            "h3",
-            "h4",
-            "h5",
-            "h6",
-            "header",
-            "hgroup",
-            "hr",
-            "main",
-            "menu",
-            "nav",
-            "ol",
-            "p",
-            "pre",
-            "section",
-            "table",
-            "ul",
-        ]
+    ENDS_PARAGRAPH = names(
+        "address article aside blockquote details dialog div dl fieldset "
+        "figcaption figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr main "
+        "menu nav ol p pre section table ul"
     )
 
     def __init__(self, text):

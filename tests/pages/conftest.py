@@ -1,4 +1,4 @@
-"""`make browser`: the built book in a browser. Says what is missing, or fails where it must not be."""
+"""`make browser`: the built book in a browser, its pages found and their summary told."""
 
 import built
 import needs
@@ -56,6 +56,6 @@ def pytest_terminal_summary(terminalreporter):
     )
     if weights:
         terminalreporter.line("kB of a page and of what it loads (html, css, js, fonts, images):")
-        for page, total, *parts in weights:
+        for page, total, *parts in sorted(weights, key=lambda weight: -weight[1]):
             shares = " ".join(f"{part / 1000:6.0f}" for part in parts)
             terminalreporter.line(f"{total / 1000:7.0f}  ({shares})  {page}")

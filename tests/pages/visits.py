@@ -155,6 +155,7 @@ class Visitor:
                 page.wait_for_load_state()
             page.evaluate(SETTLED)
             yield page
+            page.evaluate("localStorage.clear()")  # the next page starts as a first one does
         finally:
             page.close()
 
