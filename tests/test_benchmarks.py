@@ -214,3 +214,19 @@ def test_the_judge_counts_each_storys_own_tokens():
     # Longer than the context: the part that was read, over its share of the bytes.
     cut = judge.bits_of(llama, ["abcdefgh" * 4], merges)[0]
     assert cut == pytest.approx(judge.bits_of(llama, ["abcdefgh" * 4 + "xyz"], merges)[0], rel=0.1)
+
+
+def test_the_table_of_pages_has_the_heaviest_first():
+    import pages
+
+    def page(total, milliseconds):
+        sizes = {"all": total, **dict.fromkeys(pages.KINDS, total / 5)}
+        return {"bytes": sizes, "first_paint_ms": {"median": milliseconds}}
+
+    results = {"pages": {"a.html": page(1000, 3.4), "b.html": page(500_000, 90)}}
+    assert pages.table(results).splitlines() == [
+        "| page | all, kB | html | css | js | fonts | images | first paint, ms |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| b.html | 500 | 100 | 100 | 100 | 100 | 100 | 90 |",
+        "| a.html | 1 | 0 | 0 | 0 | 0 | 0 | 3 |",
+    ]

@@ -7,6 +7,7 @@ page does not load. A few mistakes in the theme's markup are put right on the wa
 
 import re
 from collections import Counter
+from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,29 @@ def lighten_static_files(app: Sphinx, exception: Exception | None) -> None:
             path.write_text(compact, encoding="utf-8")
 
 
+def write_first_page(app: Sphinx, exception: Exception | None) -> None:
+    """index.html sends the reader on. Jupyter Book's own has no language, title or icon."""
+    out = Path(app.outdir)
+    root = f"{app.config.root_doc}.html"
+    if exception is not None or app.builder.format != "html" or root == "index.html":
+        return
+    (out / "index.html").write_text(
+        f"""<!DOCTYPE html>
+<html lang="{app.config.language}">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(app.config.html_title)}</title>
+<meta http-equiv="refresh" content="0; url={root}">
+<link rel="icon" href="_static/favicon.svg">
+</head>
+<body><main><h1><a href="{root}">{escape(app.config.html_title)}</a></h1></main></body>
+</html>
+""",
+        encoding="utf-8",
+    )
+
+
 def use_templates(app: Sphinx, config: Config) -> None:
     config.template_bridge = f"{__name__}.Templates"
 
@@ -241,4 +265,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", use_templates)
     app.connect("html-page-context", leave_out_what_is_not_used, priority=950)
     app.connect("build-finished", lighten_static_files, priority=900)
+    app.connect("build-finished", write_first_page, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -23,7 +23,6 @@ OPEN_ALL = """() => {
         folded.classList.remove("toggle-hidden");
 }"""
 SETTLED = """async () => {
-    if (window.MathJax?.startup?.promise) await window.MathJax.startup.promise;
     await document.fonts.ready;
     await Promise.all(Array.from(document.images, (image) => {
         if (image.checkVisibility()) image.loading = "eager";
