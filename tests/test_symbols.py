@@ -21,6 +21,7 @@ BOOK = ROOT / "book"
 PAGES = [page for page in sorted(BOOK.glob("*.md")) if page.stem != "notation"]
 CHAPTERS = [page for page in PAGES if page.stem[:2].isdigit()]
 NOTATION = (BOOK / "notation.md").read_text(encoding="utf-8")
+API = (BOOK / "api.md").read_text(encoding="utf-8")
 TABLE = hover.read_table(NOTATION)
 
 
@@ -85,7 +86,8 @@ def test_what_is_not_in_the_table_is_reported():
         r"D_{\text{model}}",
         r"\operatorname{Sinc}",
     ]
-    assert meanings(r"\text{query}_z(x) \text{ and } Z_{ij}")[1] == [
+    tex = r"\text{query}_z(x) \text{ and } Z_{ij}"
+    assert meanings(tex)[1] == [
         r"\text{query}_{z}",
         "z",
         "Z_{ij}",
@@ -95,7 +97,8 @@ def test_what_is_not_in_the_table_is_reported():
 def test_a_section_may_mean_something_else():
     text = (
         "# A page\n\nHere $V$ and $Z$.\n\n## One\n\n<!-- symbols:\n$V$ `values`: the values\n"
-        "$Z$: a letter\n-->\n\n### Inside\n\n$$\nV +\nZ + Y\n$$\n\n```\n$Y$\n```\n\n## Two\n\n`$Z$` $Z$\n"
+        "$Z$: a letter\n-->\n\n### Inside\n\n$$\nV +\nZ + Y\n$$\n\n```\n$Y$\n```\n\n"
+        "## Two\n\n`$Z$` $Z$\n"
     )
     assert hover.unknown_symbols(text, TABLE) == [(3, "Z"), (16, "Y"), (25, "Z")]
     assert meanings("V", TABLE, "$V$ `values`: the values")[0] == {"V": "values"}
@@ -186,9 +189,7 @@ def documented():
     import inspect
 
     found = {}
-    for module in re.findall(
-        r"automodule:: (course_pkg[\w.]*)", (BOOK / "api.md").read_text("utf-8")
-    ):
+    for module in re.findall(r"automodule:: (course_pkg[\w.]*)", API):
         loaded = importlib.import_module(module)
         for key, value in vars(loaded).items():
             if key.startswith("_") or getattr(value, "__module__", None) != module:
@@ -527,7 +528,8 @@ def test_on_a_phone_a_tap_says_it_and_nothing_leaves_the_page(chromium, built, s
     assert box["x"] + box["width"] <= 390
     colours = page.evaluate(
         "box => { const s = getComputedStyle(document.querySelector(box));"
-        " return [s.color, s.backgroundColor].map(c => c.match(/[0-9.]+/g).slice(0, 3).map(Number)) }",
+        " return [s.color, s.backgroundColor]"
+        ".map(c => c.match(/[0-9.]+/g).slice(0, 3).map(Number)) }",
         BOX,
     )
     assert contrast(*colours) >= 4.5
@@ -638,7 +640,8 @@ def test_the_search_finds_names_of_the_code(chromium, built):
             "document.querySelector('.search-summary')?.innerText.includes('found')"
         )
         return page.evaluate(
-            "[...document.querySelectorAll('#search-results li a')].map(a => a.getAttribute('href'))"
+            "[...document.querySelectorAll('#search-results li a')]"
+            ".map(a => a.getAttribute('href'))"
         )
 
     pages = {

@@ -40,18 +40,32 @@ _ACCENTS = {r"\hat", r"\tilde", r"\bar"}
 _SKIP_GROUP = {r"\begin", r"\end"}
 # What a reader of the book knows, and what only sets a formula.
 _PLAIN = set(
-    r"""\frac \tfrac \dfrac \sqrt \sum \prod \underbrace \overbrace \left \right \big \Big \bigg
-    \Bigg \quad \qquad \textstyle \displaystyle \cdot \times \cdots \dots \ldots \vdots \ddots \le
-    \leq \ge \geq \ne \neq \approx \in \infty \pi \max \min \cos \sin \lVert \rVert \lvert
-    \rvert""".split()
-)
-_GREEK = dict(
-    zip(
-        "alpha beta gamma delta epsilon eta theta lambda mu pi sigma tau phi Phi Sigma Delta".split(),
-        "αβγδϵηθλμπστϕΦΣΔ",
-        strict=True,
+    re.findall(
+        r"\\[A-Za-z]+",
+        r"""\frac \tfrac \dfrac \sqrt \sum \prod \underbrace \overbrace \left \right \big \Big \bigg
+        \Bigg \quad \qquad \textstyle \displaystyle \cdot \times \cdots \dots \ldots \vdots \ddots
+        \le \leq \ge \geq \ne \neq \approx \in \infty \pi \max \min \cos \sin \lVert \rVert
+        \lvert \rvert""",
     )
 )
+_GREEK = {
+    "alpha": "α",
+    "beta": "β",
+    "gamma": "γ",
+    "delta": "δ",
+    "epsilon": "ϵ",
+    "eta": "η",
+    "theta": "θ",
+    "lambda": "λ",
+    "mu": "μ",
+    "pi": "π",
+    "sigma": "σ",
+    "tau": "τ",
+    "phi": "ϕ",
+    "Phi": "Φ",
+    "Sigma": "Σ",
+    "Delta": "Δ",
+}
 _SIGNS = {
     **{f"\\{name}": f"<i>{letter}</i>" for name, letter in _GREEK.items()},
     r"\top": "⊤",
@@ -193,7 +207,7 @@ class Scopes:
         self._open[-1][1][:0] = symbols  # a later comment of a section wins
 
     def find(self, base: str, index: str) -> Symbol | None:
-        """The symbol with this index, with any, or the letter alone whose index stands for itself."""
+        """The symbol with this index, with any, or the letter alone that an index stands beside."""
         mine = [
             [symbol for symbol in symbols if symbol.base == base]
             for _, symbols in reversed(self._open)
@@ -221,7 +235,7 @@ def read_formula(tex: str, scopes: Scopes) -> tuple[list[Mark], list[Unknown]]:
     def walk(place: int, end: int, braces: bool) -> None:
         needs_argument = False
         while (token := _next(tex, place)) is not None and token.start < end:
-            name, start, place = token
+            name, _, place = token
             bare = braces or needs_argument
             needs_argument = False
             if name in ("_", "^"):
@@ -288,9 +302,8 @@ def as_html(tex: str) -> str:
             out.append(f"<{tag}>{as_html(canonical(tex[start:place]))}</{tag}>")
         elif name in _ACCENTS:
             start, place = _argument(tex, place)
-            out.append(
-                as_html(canonical(tex[start:place])).replace("</i>", _COMBINING[name] + "</i>")
-            )
+            below = as_html(canonical(tex[start:place]))
+            out.append(below.replace("</i>", f"{_COMBINING[name]}</i>"))
         elif name in _WITH_TEXT:
             start, place = _argument(tex, place)
             inside = canonical(tex[start:place])
@@ -509,7 +522,7 @@ def merge(app: Sphinx, env: BuildEnvironment, pages: Iterable[str], other: Any) 
 
 
 def set_classes(app: Sphinx) -> None:
-    """Have formulas written with their classes; the document, which is searched, keeps them plain."""
+    """Write formulas with their classes; the document, which is searched, keeps them plain."""
 
     def wrapped(visit: Any) -> Any:
         def visit_with_classes(translator: Any, node: Any) -> None:
@@ -578,7 +591,7 @@ def spellings(known: dict[str, Name]) -> dict[str, Name]:
 
 
 class LinkNames(SphinxPostTransform):
-    """Makes inline code that is exactly a name of the package a link to its place on the API page."""
+    """Makes inline code that is exactly a name of the package a link to the API page."""
 
     default_priority = 200
     formats = ("html",)
@@ -610,7 +623,7 @@ def _shortened(text: str, longest: int) -> str:
 
 
 def describe(doctree: nodes.document) -> dict[str, list[str]]:
-    """Kind and signature, and the first docstring line, of everything on the API page, by anchor."""
+    """Kind, signature and first docstring line of everything on the API page, by anchor."""
     found = {}
     for entry in doctree.findall(addnodes.desc):
         content = entry.next_node(addnodes.desc_content, descend=True)
