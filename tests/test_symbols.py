@@ -139,7 +139,7 @@ def test_a_meaning_is_shown_in_html():
     # What the table says about another meaning is no part of this one.
     vocabulary = next(s for s in TABLE if s.base == "V")
     assert "values" in vocabulary.meaning
-    assert vocabulary.shown()[2] == "number of different token ids"
+    assert vocabulary.shown()[2] == "how many token ids there are"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -269,7 +269,7 @@ import sys
 sys.path.insert(0, {str(BOOK / "_ext")!r})
 import course_book
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.bibtex",
-              "course_hover"]
+              "course_hover", "course_formulas"]
 nb_execution_mode = "off"
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 bibtex_bibfiles = ["book/references.bib"]
@@ -278,11 +278,11 @@ autodoc_typehints = "signature"
 html_theme = "sphinx_book_theme"
 html_context = {{"default_mode": "auto"}}
 html_static_path = ["book/_static"]
-mathjax_path = "mathjax/tex-chtml-full.js"
+html_math_renderer = "mathml"
+html_css_files = ["course.css"]
 numfig = True
 suppress_warnings = ["*"]
 def setup(app):
-    app.connect("build-finished", course_book.copy_mathjax)
     app.connect("autodoc-process-signature", course_book.shorten_types)
 """
 NAMES = """# Names
@@ -368,13 +368,15 @@ def test_a_page_that_means_something_else_says_so(built):
     data = shared(built)["symbols"]
 
     def said(page, label, tex):
-        block = soup(built / "book" / f"{page}.html").find(id=f"equation-{label}").get_text()
-        key = re.search(rf"\\class\{{sym-(\w+)\}}\{{{re.escape(tex)}\}}", block)[1]
+        block = soup(built / "book" / f"{page}.html").find(id=f"equation-{label}")
+        marked = block.find_all(class_=re.compile("sym-"))
+        [part] = {part["class"][0] for part in marked if part.get_text() == tex}
+        key = part.removeprefix("sym-")
         return data[key][1]
 
     assert said("02_causal_attention", "eq-ch2-attention", "V") == "values"
     assert said("05_gpt", "eq-ch5-first-loss", "V") == "vocab_size"
-    assert said("06_training", "eq-ch6-adamw", "m_t") == "exp_avg"
+    assert said("06_training", "eq-ch6-adamw", "mt") == "exp_avg"
     assert said("06_training", "eq-ch6-schedule", "w") == "warmup_steps"
 
 
@@ -440,8 +442,7 @@ def opened(chromium, path, **options):
     """A page whose formulas are set. The theme talks to the console: that is left out."""
     page = browser.Page(chromium, path, **options)
     if path.stem not in ("search", "names"):
-        page.page.wait_for_selector("mjx-container [class*=sym-]", state="attached")
-        page.page.wait_for_function("MathJax.startup.promise.then(() => true)")
+        page.page.wait_for_selector("math [class*=sym-]", state="attached")
     return page
 
 
@@ -450,7 +451,7 @@ def complaints(page):
 
 
 def symbol(page, equation, number=0):
-    return page.locator(f"#equation-{equation} mjx-container [class*=sym-]").nth(number)
+    return page.locator(f"#equation-{equation} math [class*=sym-]").nth(number)
 
 
 def said(page):
@@ -462,10 +463,10 @@ def said(page):
 def test_pointing_at_a_symbol_says_what_it_is(chromium, built):
     opening = opened(chromium, built / "book" / "03_multi_head_attention.html")
     page = opening.page
-    where = page.locator("mjx-container:has(mjx-msqrt) [class*=sym-]").first
+    where = page.locator("math msqrt [class*=sym-]").first
     where.hover()
     assert said(page) == "Dh: head_dim, features of one head, D / H"
-    formula = where.locator("xpath=ancestor::mjx-container")
+    formula = where.locator("xpath=ancestor::*[contains(@class, 'math') or @class='formula'][1]")
     assert formula.get_attribute("aria-describedby") == "course-hover"
     assert page.locator(BOX).get_attribute("role") == "tooltip"
     # The box can be reached and stays; away from both it goes.
@@ -486,7 +487,7 @@ def test_pointing_at_a_symbol_says_what_it_is(chromium, built):
 def test_the_keyboard_lists_a_formulas_symbols_and_goes_through_them(chromium, built):
     opening = opened(chromium, built / "book" / "02_causal_attention.html")
     page = opening.page
-    formula = page.locator("#equation-eq-ch2-qkv mjx-container")
+    formula = page.locator("#equation-eq-ch2-qkv div.formula")
     page.keyboard.press("Tab")
     formula.focus()
     everything = said(page)
@@ -503,7 +504,7 @@ def test_the_keyboard_lists_a_formulas_symbols_and_goes_through_them(chromium, b
     page.keyboard.press("Escape")
     assert not page.locator(BOX).is_visible()
     assert formula.get_attribute("aria-describedby") is None
-    assert page.evaluate("document.activeElement.tagName") == "MJX-CONTAINER"
+    assert page.evaluate("document.activeElement.className") == "formula"
     page.keyboard.press("Tab")
     assert "Wq" not in page.locator(BOX).inner_text() or not page.locator(BOX).is_visible()
     assert complaints(opening) == []
@@ -588,23 +589,13 @@ def test_a_name_in_text_and_code_says_its_signature(chromium, built):
     assert complaints(opening) == []
 
 
-def without_classes(tex):
-    while (start := tex.find(r"\class{sym-")) >= 0:
-        body = tex.index("}", start) + 1
-        end = hover._group_end(tex, body)
-        tex = tex[:start] + tex[body + 1 : end - 1] + tex[end:]
-    return tex
-
-
 MEASURE = """
-([formulas, display]) => {
+(formulas) => {
   const place = document.querySelector("article").appendChild(document.createElement("div"));
-  for (const tex of formulas) place.append(MathJax.tex2chtml(tex, { display }));
-  MathJax.startup.document.clear();
-  MathJax.startup.document.updateDocument();
-  return [...place.children].map((formula) => {
-    const box = formula.querySelector("mjx-math").getBoundingClientRect();
-    return [box.width, box.height].map((x) => Math.round(x * 100) / 100);
+  place.innerHTML = formulas.map((formula) => `<p>${formula}</p>`).join("");
+  return [...place.querySelectorAll("math")].map((formula) => {
+    const box = formula.getBoundingClientRect();
+    return [box.width, box.height].map((x) => Math.round(x * 10) / 10);
   });
 }
 """
@@ -613,19 +604,22 @@ MEASURE = """
 @NEEDS_BROWSER
 @pytest.mark.parametrize("page", ["02_causal_attention", "04_transformer", "05_gpt", "06_training"])
 def test_a_formula_is_set_as_without_its_classes(chromium, built, page):
-    path = built / "book" / f"{page}.html"
-    marked = {tag.get_text().strip() for tag in soup(path).select("span.math, div.math")}
-    marked = sorted(
-        tex[2:-2] for tex in (re.sub(r"^.*?(?=\\[\[(])", "", t, flags=re.S) for t in marked)
-    )
+    """The classes move nothing: neither their style does, nor the groups that carry them."""
+    import course_formulas
+
+    text = (BOOK / f"{page}.md").read_text(encoding="utf-8")
+    written = [piece.text for piece in hover.pieces(text) if piece.kind == "formula"]
+    scopes = hover.Scopes(TABLE)
+    marked = [hover.with_classes(tex, hover.read_formula(tex, scopes)[0]) for tex in written]
     assert sum("class{sym-" in tex for tex in marked) > 20
-    opening = opened(chromium, path)
+    opening = opened(chromium, built / "book" / f"{page}.html")
     for display in (False, True):
-        one = opening.page.evaluate(MEASURE, [marked, display])
-        two = opening.page.evaluate(MEASURE, [[without_classes(tex) for tex in marked], display])
-        differ = [tex for tex, a, b in zip(marked, one, two, strict=True) if a != b]
-        assert differ == []
-    assert opening.page.locator("mjx-merror").count() == 0
+        one, two = (
+            opening.page.evaluate(MEASURE, [course_formulas.mathml(tex, display) for tex in both])
+            for both in (marked, written)
+        )
+        assert len(one) == len(two) == len(written)
+        assert [tex for tex, a, b in zip(written, one, two, strict=True) if a != b] == []
 
 
 @NEEDS_BROWSER

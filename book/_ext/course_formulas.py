@@ -13,14 +13,26 @@ from sphinx.util.math import get_node_equation_number
 from sphinx.writers.html5 import HTML5Translator
 
 _CONVERTER = math_core.LatexToMathML(fancy_error=False)
+# A class on a part of a formula, for the page's scripts. The converter does not know the command: a
+# function goes through it under a name that begins with the class, anything else as a box whose
+# content does.
+_FUNCTION = re.compile(r"\\class\{([\w-]+)\}\{\\(?:operatorname\{(\w+)\}|(ln|tanh))\}")
+_NAMED = re.compile(r"<(m[io][^>]*)>([\w\u2212]+)§")  # its hyphens have become minus signs
+_PART = re.compile(r"\\class\{([\w-]+)\}\{")
+_BOX = re.compile(r'<menclose notation="box"><mrow><mtext>([\w-]+)</mtext>')
+# In a box of its own an operator such as an arrow has no neighbours and would lose its spaces.
+_ALONE = re.compile(
+    r'(<mrow class="[\w-]+"><mo[^>]*?)(?: [lr]space="0")+(?=[^>]*>[^<]*</mo></mrow>)'
+)
+MINUS = "\u2212"
 _ENVIRONMENT = re.compile(r"\\begin\{(\w+\*?)\}(?:(?!\\begin).)*?\\end\{\1\}", re.DOTALL)
 
 
 def mathml(tex: str, display: bool) -> str:
     r"""A formula in TeX as a ``<math>`` element.
 
-    As in Sphinx, a displayed formula may have several lines: after an empty line, or after a ``\\``
-    that is in no environment.
+    ``\class{name}{part}`` gives a part a class. As in Sphinx, a displayed formula may have several
+    lines: after an empty line, or after a ``\\`` that is in no environment.
 
     Raises:
         ValueError: the formula is not understood.
@@ -31,10 +43,20 @@ def mathml(tex: str, display: bool) -> str:
         while inside:
             rest, inside = _ENVIRONMENT.subn("", rest)
         tex = rf"\begin{{aligned}}{lines}\end{{aligned}}" if r"\\" in rest else lines
+    named, functions = _FUNCTION.subn(r"\\operatorname{\1§\2\3}", tex.strip())
+    boxed, parts = _PART.subn(r"\\boxed{\\text{\1}", named)
     try:
-        return _CONVERTER.convert_with_local_state(tex.strip(), displaystyle=display)
+        made = _CONVERTER.convert_with_local_state(boxed, displaystyle=display)
     except math_core.LatexError as error:
         raise ValueError(f"the formula {tex!r} is not understood: {error}") from error
+    made, found_functions = _NAMED.subn(
+        lambda name: f'<{name[1]} class="{name[2].replace(MINUS, "-")}">', made
+    )
+    made, found_parts = _BOX.subn(r'<mrow class="\1">', made)
+    ends = made.count("</mrow></menclose>")
+    if (functions, parts, parts) != (found_functions, found_parts, ends) or "§" in made:
+        raise ValueError(f"the formula {tex!r} has a class where none can be")
+    return _ALONE.sub(r"\1", made.replace("</mrow></menclose>", "</mrow>"))
 
 
 def visit_inline(self: HTML5Translator, node: nodes.math) -> None:

@@ -290,7 +290,7 @@ def with_classes(tex: str, marks: Iterable[Mark]) -> str:
 
 
 def as_html(tex: str) -> str:
-    """A short formula in HTML, for a place where MathJax does not set it."""
+    """A short formula in HTML, for a place where no MathML is made."""
     out, place = [], 0
     while (token := _next(tex, place)) is not None:
         if out and token.start > place and token.token not in "_^":
@@ -539,9 +539,9 @@ def set_classes(app: Sphinx) -> None:
 
     for kind in ("html_inline_math_renderers", "html_block_math_renderers"):
         renderers = getattr(app.registry, kind)
-        if "mathjax" in renderers:
-            visit, depart = renderers["mathjax"]
-            renderers["mathjax"] = (wrapped(visit), depart)
+        if "mathml" in renderers:
+            visit, depart = renderers["mathml"]
+            renderers["mathml"] = (wrapped(visit), depart)
 
 
 # Sphinx: names of the package

@@ -7,7 +7,8 @@
   const data = window.courseHover;
   if (!data) return;
 
-  const SYMBOL = "mjx-container [class*='sym-']";
+  const FORMULA = "span.math, div.formula";
+  const SYMBOL = "math [class*='sym-']";
   const NAME = "a.course-name";
   const DELAY = 120; // milliseconds: a pointer on its way across a formula opens nothing
   const GRACE = 250; // milliseconds to reach the box
@@ -108,7 +109,7 @@
 
   function point(at) {
     if (at.matches(NAME)) show(at, nameLines(at.hash.slice(1)), at);
-    else show(at, [symbolLine(meaningOf(at))], at.closest("mjx-container"));
+    else show(at, [symbolLine(meaningOf(at))], at.closest(FORMULA));
   }
 
   /* The keyboard: a formula that has the focus lists its symbols; arrows go through them. */
@@ -121,10 +122,16 @@
     formula.classList.remove("course-hover-on");
   }
 
+  function makeReachable() {
+    for (const formula of document.querySelectorAll(FORMULA)) {
+      if (symbolsOf(formula).length) formula.tabIndex = 0;
+    }
+  }
+
   document.addEventListener("focusin", (event) => {
     step = -1;
     if (touched || !event.target.matches(":focus-visible")) return; // a press has its own answer
-    if (event.target.matches("mjx-container")) list(event.target);
+    if (event.target.matches(FORMULA)) list(event.target);
     else if (event.target.matches(NAME)) point(event.target);
   });
 
@@ -138,7 +145,7 @@
     }
     const formula = document.activeElement;
     const way = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!way || !formula || !formula.matches("mjx-container")) return;
+    if (!way || !formula || !formula.matches(FORMULA)) return;
     const count = symbolsOf(formula).length;
     if (!count) return;
     step = ((step + 1 + way + count + 1) % (count + 1)) - 1; // all of them, then one by one
@@ -177,7 +184,7 @@
   document.addEventListener("click", (event) => {
     if (!touched) return;
     const at = target(event.target);
-    const formula = event.target instanceof Element && event.target.closest("mjx-container");
+    const formula = event.target instanceof Element && event.target.closest(FORMULA);
     if (at && at === shown) {
       if (!at.matches(NAME)) hide();
     } else if (at) {
@@ -259,6 +266,11 @@
     return false;
   }
 
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", linkCode);
-  else linkCode();
+  function start() {
+    makeReachable();
+    linkCode();
+  }
+
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
 })();
