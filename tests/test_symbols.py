@@ -280,6 +280,7 @@ html_context = {{"default_mode": "auto"}}
 html_static_path = ["book/_static"]
 html_math_renderer = "mathml"
 html_css_files = ["course.css"]
+html_js_files = ["course.js"]
 numfig = True
 suppress_warnings = ["*"]
 def setup(app):

@@ -14,9 +14,10 @@
                     part.setAttribute("role", "group");
                     part.setAttribute("aria-label", name);
                 } else {
-                    for (const attribute of ["tabindex", "role", "aria-label"]) {
-                        part.removeAttribute(attribute);
-                    }
+                    part.removeAttribute("role");
+                    part.removeAttribute("aria-label");
+                    // The keyboard still gets to a formula that says what its symbols are.
+                    if (!part.querySelector("math [class*='sym-']")) part.removeAttribute("tabindex");
                 }
             }
         }
