@@ -79,6 +79,7 @@ CHAPTER = "# Attention\n\nText about the numbat.\n\n## Exercises\n\n<!-- exercis
 def built(tmp_path_factory):
     """A book of three pages: the folder of its HTML."""
     from sphinx.application import Sphinx
+    from sphinx.util.docutils import docutils_namespace
 
     root = tmp_path_factory.mktemp("book")
     for folder in ("book", "solutions", "exercises"):
@@ -98,25 +99,28 @@ def built(tmp_path_factory):
     extensions = str(ROOT / "book" / "_ext")
     sys.path.insert(0, extensions)
     try:
-        app = Sphinx(
-            root,
-            None,
-            root / "html",
-            root / "doctrees",
-            "html",
-            confoverrides={
-                "extensions": ["myst_nb", "course_exercises"],
-                "exclude_patterns": ["*/02_attention.md", "html"],
-                "html_static_path": [str(ROOT / "book" / "_static")],
-                "myst_enable_extensions": ["colon_fence", "dollarmath", "attrs_inline"],
-                "myst_heading_anchors": 3,
-                "nb_execution_mode": "off",
-                "project": "book",
-            },
-            status=None,
-            warningiserror=True,
-        )
-        app.build()
+        with docutils_namespace():
+            app = Sphinx(
+                root,
+                None,
+                root / "html",
+                root / "doctrees",
+                "html",
+                confoverrides={
+                    "extensions": ["myst_nb", "course_exercises"],
+                    "exclude_patterns": ["*/02_attention.md", "html"],
+                    "html_static_path": [str(ROOT / "book" / "_static")],
+                    "myst_enable_extensions": ["colon_fence", "dollarmath", "attrs_inline"],
+                    "myst_heading_anchors": 3,
+                    "nb_execution_mode": "off",
+                    "project": "book",
+                },
+                status=None,
+                warningiserror=True,
+            )
+            app.build()
+            sources = {page: sorted(files) for page, files in app.env.dependencies.items()}
+            (root / "sources.json").write_text(json.dumps(sources), encoding="utf-8")
     finally:
         sys.path.remove(extensions)
     return root / "html"
@@ -245,6 +249,13 @@ def test_the_search_finds_no_word_of_a_hint_or_solution_in_chapter_and_exercises
     hint = find_exercise("02.mask").hints[0]
     assert "conditions" in hint  # a word that stands in that hint alone
     assert found_in("condit") == set()
+
+
+def test_a_page_is_made_again_when_its_hints_or_solutions_change(built):
+    sources = json.loads((built.parent / "sources.json").read_text(encoding="utf-8"))
+    for folder in ("book", "exercises"):
+        names = [Path(file).name for file in sources[f"{folder}/02_attention"]]
+        assert {"ch02.py", "02_attention.md", "02_attention.ipynb"} <= set(names)
 
 
 def test_the_notebooks_of_the_learner_hold_no_hint():
