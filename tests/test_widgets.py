@@ -245,6 +245,32 @@ def test_a_model_of_another_shape_is_right_too(page):
 
 
 @NEEDS_BROWSER
+def test_texts_that_fill_no_whole_group_are_read_right_in_any_two_parts(page):
+    # The page computes three tokens and four tokens side by side, and fills up the last group.
+    config = GPTConfig(vocab_size=31, context_length=9, d_model=10, num_heads=2, num_layers=2)
+    torch.manual_seed(4)
+    model = GPT(config).half().float().eval()
+    ids = torch.randint(31, (9,)).tolist()
+    script = """([data, ids]) => {
+        const model = new course.gpt.GPT(data), found = [];
+        for (let length = 1; length <= ids.length; length++) {
+            for (let first = 0; first < length; first++) {
+                model.ids = [];
+                if (first) model.read(ids.slice(0, first));
+                found.push([length, [...model.read(ids.slice(first, length))]]);
+            }
+        }
+        return found;
+    }"""
+    found = page.evaluate(script, [widgets.model_data(model), ids])
+    assert len(found) == 45
+    with torch.no_grad():
+        expected = model(torch.tensor([ids]))[0].numpy()
+    for length, got in found:
+        assert np.abs(got - expected[length - 1]).max() < 1e-5
+
+
+@NEEDS_BROWSER
 def test_greedy_writing_equals_generate(page, model, tokenizer):
     page.evaluate(SETUP)
     write = """([prompt, count]) => {

@@ -34,47 +34,61 @@
 
   // x Wᵀ + b: (T, in), (out, in), (out) -> (T, out).
   //
-  // Four features and up to two tokens are computed side by side. A sum has to wait for its last
-  // addition; eight sums that do not depend on each other keep the processor busy meanwhile.
+  // A sum has to wait for its last addition, and a product for the two numbers from memory that it
+  // needs. So several sums that do not depend on each other are computed side by side, and each
+  // number is used for more than one of them: four features of a token, or three of three.
   function linear(x, weight, bias) {
     const [outSize, inSize] = weight.shape;
-    const w = weight.numbers;
     const T = x.length / inSize;
     const y = new Float64Array(T * outSize);
-    for (let t = 0; t < T; t += 2) {
-      const x0 = t * inSize;
-      const x1 = (t + 1 < T ? t + 1 : t) * inSize; // an odd one out is computed twice
-      for (let o = 0; o < outSize; o += 4) {
-        const w0 = o * inSize;
-        const w1 = Math.min(o + 1, outSize - 1) * inSize; // past the end: the last row again
-        const w2 = Math.min(o + 2, outSize - 1) * inSize;
-        const w3 = Math.min(o + 3, outSize - 1) * inSize;
-        let a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;
-        if (x0 === x1) {
-          for (let i = 0; i < inSize; i++) {
-            const a = x[x0 + i];
-            a0 += a * w[w0 + i];
-            a1 += a * w[w1 + i];
-            a2 += a * w[w2 + i];
-            a3 += a * w[w3 + i];
-          }
-        } else {
-          for (let i = 0; i < inSize; i++) {
-            const a = x[x0 + i], b = x[x1 + i];
-            const c0 = w[w0 + i], c1 = w[w1 + i], c2 = w[w2 + i], c3 = w[w3 + i];
-            a0 += a * c0; a1 += a * c1; a2 += a * c2; a3 += a * c3;
-            b0 += b * c0; b1 += b * c1; b2 += b * c2; b3 += b * c3;
-          }
-        }
-        const rows = [a0, a1, a2, a3, b0, b1, b2, b3];
-        for (let k = 0; k < 4 && o + k < outSize; k++) {
-          const shift = bias ? bias.numbers[o + k] : 0;
-          y[t * outSize + o + k] = rows[k] + shift;
-          if (x0 !== x1) y[(t + 1) * outSize + o + k] = rows[4 + k] + shift;
-        }
+    if (T === 1) oneToken(x, weight.numbers, y);
+    else manyTokens(x, weight.numbers, y, T);
+    if (bias) {
+      for (let t = 0; t < T; t++) {
+        for (let o = 0; o < outSize; o++) y[t * outSize + o] += bias.numbers[o];
       }
     }
     return y;
+  }
+
+  // x Wᵀ: (in), (out, in) -> (out). Past the last row it is computed again.
+  function oneToken(x, w, y) {
+    const size = x.length, last = y.length - 1;
+    for (let o = 0; o <= last; o += 4) {
+      const o1 = Math.min(o + 1, last), o2 = Math.min(o + 2, last), o3 = Math.min(o + 3, last);
+      const w0 = o * size, w1 = o1 * size, w2 = o2 * size, w3 = o3 * size;
+      let s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+      for (let i = 0; i < size; i++) {
+        const a = x[i];
+        s0 += a * w[w0 + i]; s1 += a * w[w1 + i]; s2 += a * w[w2 + i]; s3 += a * w[w3 + i];
+      }
+      y[o] = s0; y[o1] = s1; y[o2] = s2; y[o3] = s3;
+    }
+  }
+
+  // x Wᵀ: (T, in), (out, in) -> (T, out). A row of W is read once for three tokens.
+  function manyTokens(x, w, y, T) {
+    const inSize = x.length / T, outSize = y.length / T;
+    for (let o = 0; o < outSize; o += 3) {
+      const o1 = Math.min(o + 1, outSize - 1), o2 = Math.min(o + 2, outSize - 1);
+      const w0 = o * inSize, w1 = o1 * inSize, w2 = o2 * inSize;
+      for (let t = 0; t < T; t += 3) {
+        const t1 = Math.min(t + 1, T - 1), t2 = Math.min(t + 2, T - 1);
+        const x0 = t * inSize, x1 = t1 * inSize, x2 = t2 * inSize;
+        let a0 = 0, a1 = 0, a2 = 0, b0 = 0, b1 = 0, b2 = 0, c0 = 0, c1 = 0, c2 = 0;
+        for (let i = 0; i < inSize; i++) {
+          const a = x[x0 + i], b = x[x1 + i], c = x[x2 + i];
+          const p = w[w0 + i], q = w[w1 + i], r = w[w2 + i];
+          a0 += a * p; a1 += a * q; a2 += a * r;
+          b0 += b * p; b1 += b * q; b2 += b * r;
+          c0 += c * p; c1 += c * q; c2 += c * r;
+        }
+        const y0 = t * outSize, y1 = t1 * outSize, y2 = t2 * outSize;
+        y[y0 + o] = a0; y[y0 + o1] = a1; y[y0 + o2] = a2;
+        y[y1 + o] = b0; y[y1 + o1] = b1; y[y1 + o2] = b2;
+        y[y2 + o] = c0; y[y2 + o1] = c1; y[y2 + o2] = c2;
+      }
+    }
   }
 
   // (T, D) -> (T, D): each token's vector gets mean 0 and variance 1, then a scale and a shift.
@@ -134,8 +148,9 @@
         this.tensors[name] = { shape, numbers: numbers.subarray(start, start + size) };
       }
       const { num_layers: L, context_length: C, d_model: D } = this.config;
-      this.keys = Array.from({ length: L }, () => new Float64Array(C * D)); // L times (C, D)
-      this.values = Array.from({ length: L }, () => new Float64Array(C * D));
+      // L times (C, D), and room for the rows with which the last group of four is filled up.
+      this.keys = Array.from({ length: L }, () => new Float64Array((C + 3) * D));
+      this.values = Array.from({ length: L }, () => new Float64Array((C + 3) * D));
     }
 
     get length() {
@@ -164,44 +179,61 @@
         const part = (name) => this.tensors[`blocks.${layer}.${name}`];
         const apply = (name, x) => linear(x, part(`${name}.weight`), part(`${name}.bias`));
         let y = layerNorm(x, part("norm1.scale"), part("norm1.shift"));
-        const queries = apply("attention.W_query", y); // (T, D)
         this.keys[layer].set(apply("attention.W_key", y), start * D); // rows start to start + T
         this.values[layer].set(apply("attention.W_value", y), start * D);
-        x = add(x, apply("attention.out_proj", this.attend(queries, layer)));
+        if (layer === L - 1 && !every) {
+          x = x.subarray(-D); // only the last token's scores are asked for, and from here on no
+          y = y.subarray(-D); // token needs another one's vector: (T, D) -> (1, D)
+        }
+        const queries = apply("attention.W_query", y); // (T, D)
+        x = add(x, apply("attention.out_proj", this.attend(queries, layer, start + ids.length)));
         y = layerNorm(x, part("norm2.scale"), part("norm2.shift"));
         y = gelu(apply("feed_forward.layers.0", y)); // (T, D) -> (T, 4D)
         x = add(x, apply("feed_forward.layers.2", y)); // (T, 4D) -> (T, D)
       }
       this.ids.push(...ids);
-      x = every ? x : x.subarray(-D); // only the last token's vector: (1, D)
       x = layerNorm(x, this.tensors["final_norm.scale"], this.tensors["final_norm.shift"]);
       // GPT-2's head is the token table itself; a model with a head of its own brings it along.
       const head = this.tensors["output_head.weight"] ?? this.tensors["token_embedding.weight"];
       return linear(x, head); // (1 or T, D) -> (1 or T, V)
     }
 
-    // (T, D) queries -> (T, D): each head of each token mixes the values of all tokens up to its
-    // own. That the loop over j ends there is the causal mask.
-    attend(queries, layer) {
-      const { d_model: D, num_heads: H } = this.config;
-      const Dh = D / H;
+    // (T, D) queries of the last T of `length` tokens -> (T, D): each head of each token mixes the
+    // values of all tokens up to its own. That the loop over j ends there is the causal mask.
+    //
+    // Four tokens j are looked at side by side, as in linear. What fills up the last four are
+    // later tokens or rows not in use: their weight is 0.
+    attend(queries, layer, length) {
+      const { context_length: C, d_model: D, num_heads: H } = this.config;
+      const Dh = D / H, scale = 1 / Math.sqrt(D / H);
+      const T = queries.length / D;
       const keys = this.keys[layer], values = this.values[layer];
       const mixed = new Float64Array(queries.length);
-      const weights = new Float64Array(this.config.context_length);
-      for (let t = 0; t < queries.length / D; t++) {
-        const seen = this.length + t + 1;
+      const weights = new Float64Array(C + 3);
+      for (let t = 0; t < T; t++) {
+        const seen = length - T + t + 1;
         for (let head = 0; head < H; head++) {
           const q = t * D + head * Dh; // where this head's part of the row begins
-          for (let j = 0; j < seen; j++) {
-            const k = j * D + head * Dh;
-            let score = 0;
-            for (let i = 0; i < Dh; i++) score += queries[q + i] * keys[k + i];
-            weights[j] = score / Math.sqrt(Dh);
+          for (let j = 0; j < seen; j += 4) {
+            const k0 = j * D + head * Dh, k1 = k0 + D, k2 = k1 + D, k3 = k2 + D;
+            let s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+            for (let i = 0; i < Dh; i++) {
+              const a = queries[q + i];
+              s0 += a * keys[k0 + i]; s1 += a * keys[k1 + i];
+              s2 += a * keys[k2 + i]; s3 += a * keys[k3 + i];
+            }
+            weights[j] = s0 * scale; weights[j + 1] = s1 * scale;
+            weights[j + 2] = s2 * scale; weights[j + 3] = s3 * scale;
           }
           softmax(weights, seen);
-          for (let j = 0; j < seen; j++) {
-            const v = j * D + head * Dh;
-            for (let i = 0; i < Dh; i++) mixed[q + i] += weights[j] * values[v + i];
+          weights.fill(0, seen, seen + 3);
+          for (let j = 0; j < seen; j += 4) {
+            const v0 = j * D + head * Dh, v1 = v0 + D, v2 = v1 + D, v3 = v2 + D;
+            const w0 = weights[j], w1 = weights[j + 1], w2 = weights[j + 2], w3 = weights[j + 3];
+            for (let i = 0; i < Dh; i++) {
+              mixed[q + i] += w0 * values[v0 + i] + w1 * values[v1 + i]
+                + w2 * values[v2 + i] + w3 * values[v3 + i];
+            }
           }
         }
       }
