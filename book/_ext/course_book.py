@@ -37,7 +37,8 @@ def leave_out_what_is_no_page(app: Sphinx, config: Config) -> None:
 def export_widget_data(app: Sphinx, exception: Exception | None) -> None:
     """Put the models and vocabularies of the widgets beside their scripts."""
     if exception is None and app.builder.format == "html":
-        widgets.export(Path(app.outdir) / "_static" / widgets.FOLDER / "data")
+        folder = Path(app.outdir) / "_static" / widgets.FOLDER / "data"
+        widgets.export(folder, Path(app.srcdir) / "book" / "data" / "loss_grid.json")
 
 
 def add_widget_scripts(

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from course_pkg.authoring import loss_grid
 from course_pkg.files import atomic_write
 from course_pkg.gpt import GPT
 from course_pkg.tokenizer import BPETokenizer, gpt2_tokenizer, printable_token
@@ -30,6 +31,7 @@ SCRIPTS = {
     "tokens": ("data.js", "data/index.js", "bpe.js", "tokens.js"),
     "attention": ("data.js", "data/index.js", "bpe.js", "gpt.js", "heads.js", "attention.js"),
     "sampling": ("data.js", "data/index.js", "bpe.js", "gpt.js", "sampling.js"),
+    "loss": ("data.js", "data/index.js", "loss.js"),
 }
 STYLE = "widgets.css"
 
@@ -45,9 +47,10 @@ class Widget:
 
     Args:
         kind: ``"story"`` (a model writes), ``"tokens"`` (the merges of a text, one by one),
-            ``"attention"`` (what a model's heads attend to) or ``"sampling"`` (what the settings
-            of a draw do to a model's probabilities).
-        text: what the widget starts with.
+            ``"attention"`` (what a model's heads attend to), ``"sampling"`` (what the settings of
+            a draw do to a model's probabilities) or ``"loss"`` (loss curves at many settings).
+        text: what the widget starts with; of loss curves the learning rate, the steps of warm-up
+            and the batch size, as in ``"0.005, 30, 16"``.
         fallback: plain text that says or shows the same in short.
 
     Raises:
@@ -132,11 +135,16 @@ def tokenizer_data(tokenizer: BPETokenizer) -> dict[str, Any]:
     }
 
 
-def export(folder: str | os.PathLike[str]) -> list[str]:
+def export(folder: str | os.PathLike[str], grid: str | os.PathLike[str] | None = None) -> list[str]:
     """Write the data files of all widgets into ``folder``, each whole or not at all.
 
     The same package gives the same bytes. GPT-2's vocabulary is not part of the package: its
     file is written where ``gpt2_tokenizer`` finds it, and the page says so where it is not.
+
+    Args:
+        folder: made if it is not there.
+        grid: the file of the loss curves, the book's ``data/loss_grid.json``. Without it, or where
+            it is not there, they are left out.
 
     Returns:
         The names of the data sets, which ``index.js`` lists too.
@@ -153,6 +161,8 @@ def export(folder: str | os.PathLike[str]) -> list[str]:
         data["gpt2-tokenizer"] = tokenizer_data(gpt2_tokenizer())
     except FileNotFoundError:
         (folder / "gpt2-tokenizer.js").unlink(missing_ok=True)
+    if grid is not None and Path(grid).is_file():
+        data["loss-grid"] = loss_grid.page_data(loss_grid.load(grid))
     sizes = {}
     for name, content in data.items():
         # Escaped to ASCII, the file does not depend on how the page's server labels it.
@@ -190,7 +200,7 @@ def write_demo(
         OSError: a script is missing, or the folder cannot be written.
     """
     folder, source = Path(folder), Path(source)
-    export(folder / FOLDER / "data")
+    export(folder / FOLDER / "data", source.parent.parent / "data" / "loss_grid.json")
     for path in (*source.glob("*.js"), source / STYLE):
         copyfile(path, folder / FOLDER / path.name)
     body = "\n".join(widget._repr_html_() for widget in widgets)
