@@ -14,7 +14,7 @@
       this.causal = causal;
       this.scaled = scaled;
       this.weights = [];
-      this.read(ids);
+      this.read(ids, true); // every: the last layer, too, mixes for all tokens
       return this.weights;
     }
 
