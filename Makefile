@@ -20,7 +20,7 @@ NBVAL := --nbval --nbval-current-env
 XDIST := -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book serve test browser screenshots notebooks exercises proof bench lint system clean
+.PHONY: help setup book pdf serve test browser screenshots notebooks exercises proof bench lint system clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) \
@@ -30,6 +30,9 @@ setup: $(BOOK_READY) ## create .venv with the pinned packages (the other targets
 
 book: $(BOOK_READY) ## build the book; warnings are errors
 	@$(PY) -m course_pkg.authoring book
+
+pdf: $(TEST_READY) ## make one PDF of the book (some minutes; wants Chromium: make system)
+	@$(PY) -m course_pkg.authoring pdf
 
 serve: book ## build the book, serve it on this machine and open it
 	@$(PY) -m course_pkg.authoring serve

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import click
 import nbformat
+import yaml
 from nbclient.exceptions import CellExecutionError
 
 from course_pkg.authoring import exercises as _exercises
 from course_pkg.authoring import notebooks as _notebooks
+from course_pkg.authoring import pdf as _pdf
 
 
 @click.group()
@@ -111,6 +113,21 @@ def book(root: Path) -> None:
         shutil.rmtree(root / "_build" / ".doctrees", ignore_errors=True)
         raise click.ClickException("the book has errors or warnings, listed above")
     click.echo(f"The book: {(root / '_build' / 'html' / 'index.html').resolve()}")
+
+
+@main.command()
+@click.pass_obj
+def pdf(root: Path) -> None:
+    """Make one PDF of the whole book, _build/pdf/gpt-piece-by-piece.pdf (some minutes)."""
+    settings = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
+    target = root / "_build" / "pdf" / _pdf.NAME
+    try:
+        page = _pdf.build_document(root, target.parent / "work")
+        click.echo("printing ...")
+        _pdf.print_document(page, target, settings["title"], settings["author"])
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"The PDF: {target.resolve()}")
 
 
 @main.command()
