@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import matplotlib
+import pygments
 import pytest
 from fontTools.ttLib import TTFont
+from pygments.token import Token
 
 EXTENSIONS = Path(__file__).parents[1] / "book" / "_ext"
 
@@ -67,6 +69,46 @@ def test_a_page_loads_what_its_body_needs_and_no_more():
     assert loaded('<div class="highlight-x"><div class="highlight">') == ["a.js", "copybutton.js"]
     assert loaded('<div class="admonition dropdown">') == ["a.js", "togglebutton.js"]
     assert loaded('<div class="sd-tab-set docutils">') == ["a.js", "design-tabs.js"]
+
+
+# Pages
+
+
+def test_a_page_loses_empty_lines_and_code_does_not():
+    import course_light
+
+    page = "<p>a\n \n  \n</p>\n<pre>b\n\n  \nc</pre>\n\n<i>d</i><textarea>\n\n</textarea>\n\n"
+    assert course_light.finished(page) == (
+        "<p>a\n</p>\n<pre>b\n\n  \nc</pre>\n<i>d</i><textarea>\n\n</textarea>\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["a11y-high-contrast-light", "a11y-high-contrast-dark"])
+def test_marks_of_code_that_are_left_out_change_no_colour(name):
+    import course_light
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+    from pygments.styles import get_style_by_name
+
+    code = "def f(x, y):\n    return [x @ y, 1]\n"
+    page = pygments.highlight(code, PythonLexer(), HtmlFormatter())
+    short = course_light.finished(page)
+    assert re.sub("<[^>]*>", "", short) == re.sub("<[^>]*>", "", page)
+    assert len(short) < len(page)
+    assert '<span class="o">@</span>' in short
+    style = get_style_by_name(name)
+    plain = style.style_for_token(Token.Name)["color"]
+    for token in (Token.Punctuation, Token.Text.Whitespace):
+        assert style.style_for_token(token)["color"] == plain
+
+
+def test_of_two_pictures_the_one_that_is_not_shown_is_not_loaded():
+    import course_light
+
+    picture = '<img alt="a" class="only-dark" src="a.png"/>'
+    assert course_light.finished(picture) == picture.replace("<img", '<img loading="lazy"')
+    for kept in ('<img class="logo__image only-dark" src="a"/>', '<img class="x" src="a"/>'):
+        assert course_light.finished(kept) == kept
 
 
 # Figures

@@ -43,12 +43,15 @@ _REPLACED = [
     (r'\s*<meta name="viewport" content="width=device-width, initial-scale=1"/>', ""),
     # The page's name stands beside the contents, in no region that a screen reader could list.
     (r'(<div id="pst-primary-sidebar") (class=)',
-     r'\1 role="region" aria-label="{sidebar}" \2'),
+     r'\1 role="region" aria-label="Contents" \2'),
     # The role is deprecated, and the brackets' link is no item of a list.
     (r' role="doc-biblioentry"', ' role="listitem"'),
     # Of a picture that is there in light and in dark, the one that is not shown is not loaded.
     (r'<img (?=[^>]*\bonly-(?:light|dark)\b)(?![^>]*\b(?:loading=|logo__))',
      '<img loading="lazy" '),
+    # Brackets, commas and spaces in code have the colour of the text around them.
+    (r'<span class="[pw]">([^<]*)</span>', r"\1"),
+    (r"<pre><span></span>", "<pre>"),
     # An empty corner of a table is no heading.
     (r'<th class="(head[^"]*)"><p></p></th>', r'<td class="\1"></td>'),
 ]  # fmt: skip
@@ -65,8 +68,14 @@ class Templates(BuiltinTemplateLoader):
 def finished(page: str) -> str:
     """A page as it is written: without what it does not use, with what a screen reader needs."""
     for pattern, replacement in _REPLACED:
-        page = re.sub(pattern, replacement.replace("{sidebar}", "Contents"), page)
-    return page
+        page = re.sub(pattern, replacement, page)
+    # Templates leave lines with spaces only; in code they may mean something.
+    parts = re.split(r"(<(pre|script|textarea)\b.*?</\2>)", page, flags=re.DOTALL)
+    return "".join(
+        part if number % 3 else re.sub(r"\n\s*\n\s*", "\n", part)
+        for number, part in enumerate(parts)
+        if number % 3 != 2
+    )
 
 
 def leave_out_what_is_not_used(
