@@ -183,6 +183,15 @@ def test_formulas_become_mathml():
     assert "<msqrt>" in course_formulas.mathml(r"\sqrt{d}", display=False)
 
 
+def test_a_part_of_a_formula_may_have_a_class():
+    import course_formulas
+
+    made = course_formulas.mathml(r"\class{sym-W}{W}_{\class{sym-q}{q}} + x", display=False)
+    assert made.startswith("<math>")
+    assert '<mrow class="sym-W"><mi>W</mi></mrow><mrow class="sym-q"><mi>q</mi></mrow>' in made
+    assert "color" not in made
+
+
 @pytest.mark.parametrize(
     ("tex", "rows"),
     [

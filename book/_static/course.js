@@ -1,5 +1,5 @@
 // A part of the page that scrolls sideways can be reached with the Tab key and scrolled with arrows.
-// The theme does this for code and outputs.
+// The theme does this for code and outputs, but not when they are folded out.
 (() => {
     const parts = {
         ".formula": "Formula",
@@ -23,10 +23,18 @@
         }
     }
 
+    function foldedOut(event) {
+        for (const code of event.target.querySelectorAll("pre")) {
+            const scrolls = code.scrollWidth > code.clientWidth || code.scrollHeight > code.clientHeight;
+            code.tabIndex = scrolls ? 0 : -1;
+        }
+        update();
+    }
+
     document.addEventListener("DOMContentLoaded", update);
     window.addEventListener("load", update); // fonts change widths
     window.addEventListener("resize", update);
-    document.addEventListener("toggle", update, true); // what was folded away has a width now
+    document.addEventListener("toggle", foldedOut, true); // what was folded away has a width now
 })();
 
 // Browsers print no grounds, so a dark page would be light letters on white paper.

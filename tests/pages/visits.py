@@ -17,10 +17,12 @@ SETTINGS = {
 WIDGET_DATA = "_static/widgets/data/"
 
 # What is folded away is read too: the page is looked at with everything open.
-OPEN_ALL = """() => {
+OPEN_ALL = """async () => {
     for (const details of document.querySelectorAll("details")) details.open = true;
     for (const folded of document.querySelectorAll(".toggle-hidden"))
         folded.classList.remove("toggle-hidden");
+    // The page is told of what opens in a later task.
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
 }"""
 SETTLED = """async () => {
     await document.fonts.ready;
