@@ -20,7 +20,7 @@ NBVAL := --nbval --nbval-current-env
 XDIST := -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book pdf serve test browser screenshots notebooks exercises proof bench lint system clean
+.PHONY: help setup book pdf serve test browser screenshots notebooks exercises gettext proof bench lint system clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) \
@@ -56,6 +56,9 @@ notebooks: $(BOOK_READY) ## execute the .md notebooks that changed (all: make no
 
 exercises: $(BOOK_READY) ## make exercises/ from solutions/
 	$(PY) -m course_pkg.authoring exercises
+
+gettext: $(BOOK_READY) ## bring translations into step with the English pages (only look: CHECK=1)
+	$(PY) -m course_pkg.authoring gettext $(if $(CHECK),--check)
 
 proof: $(TEST_READY) ## measure how right the checks are, into book/data/proof.json (long; resumes)
 	$(PY) tests/proof.py --resume --jobs $(JOBS)

@@ -34,9 +34,14 @@ def leave_out_what_is_no_page(app: Sphinx, config: Config) -> None:
             config.exclude_patterns.append(source.relative_to(app.srcdir).as_posix())
 
 
+def _is_whole_book(app: Sphinx) -> bool:
+    """Whether pages are written, and not a translated edition, which uses the English book's files."""
+    return app.builder.format == "html" and not getattr(app.config, "course_pages", [])
+
+
 def export_widget_data(app: Sphinx, exception: Exception | None) -> None:
     """Put the models and vocabularies of the widgets beside their scripts."""
-    if exception is None and app.builder.format == "html":
+    if exception is None and _is_whole_book(app):
         folder = Path(app.outdir) / "_static" / widgets.FOLDER / "data"
         widgets.export(folder, Path(app.srcdir) / "book" / "data" / "loss_grid.json")
 

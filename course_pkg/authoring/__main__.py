@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 import webbrowser
 from functools import partial
@@ -17,6 +18,7 @@ from nbclient.exceptions import CellExecutionError
 from course_pkg.authoring import exercises as _exercises
 from course_pkg.authoring import notebooks as _notebooks
 from course_pkg.authoring import pdf as _pdf
+from course_pkg.authoring import translation as _translation
 
 
 @click.group()
@@ -103,15 +105,51 @@ def check(root: Path) -> None:
 
 
 @main.command()
+@click.option("--check", is_flag=True, help="Change nothing; say what is out of step.")
+@click.pass_obj
+def gettext(root: Path, check: bool) -> None:
+    """Bring the message catalogues of the translated pages into step with the English ones."""
+    try:
+        changed = _translation.update(root, check)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    for path in changed:
+        click.echo(f"{path.relative_to(root)}: {'out of step' if check else 'updated'}")
+    for language in _translation.languages(root):
+        published = _translation.published_pages(root, language)
+        pages = _translation.translated_pages(root, language)
+        for name in (*pages, _translation.INTERFACE):
+            progress = _translation.Progress.of(_translation.load(root, language, name))
+            line = f"{language.code} {name}: {progress.share:.0%} of {progress.total} messages"
+            if name in pages and name not in published:
+                line += f", too little to be shown (less than {_translation.PUBLISHED_SHARE:.0%})"
+            click.echo(line)
+            for kind, texts in (("fuzzy", progress.fuzzy), ("missing", progress.missing)):
+                for text in texts:
+                    click.echo(f"  {kind}: {textwrap.shorten(text, 90)}")
+    if check and changed:
+        raise click.ClickException(
+            "English pages changed. Run `make gettext` and commit book/locale: what is not "
+            "translated yet will be shown in English. You need not know the language."
+        )
+
+
+@main.command()
 @click.pass_obj
 def book(root: Path) -> None:
-    """Build the book into _build/html; a warning is an error."""
+    """Build the book and its translated pages into _build/html; a warning is an error."""
     run = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
     result = subprocess.run([*run, "build", str(root), "-W", "-n", "--keep-going"], check=False)
     if result.returncode:
         # The next build would skip a page that gave a warning, and pass: forget what was read.
         shutil.rmtree(root / "_build" / ".doctrees", ignore_errors=True)
         raise click.ClickException("the book has errors or warnings, listed above")
+    for language in _translation.languages(root):
+        try:
+            pages = _translation.build_edition(root, language)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
+        click.echo(f"{language.name}: {', '.join(pages) or 'no page is translated far enough'}")
     click.echo(f"The book: {(root / '_build' / 'html' / 'index.html').resolve()}")
 
 
