@@ -7,6 +7,7 @@ no child in the document's tree, so the search finds no word of it; ``exercises.
 of the excerpts too, which a browser cuts from whole pages.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -239,11 +240,15 @@ def _complete_box(
     (box,) = boxes
     links = box.children[-1]
     last = links.children[-1] if links.children else None
-    if not isinstance(last, nodes.reference) or last.astext() != "Solution":
+    if not isinstance(last, nodes.reference) or "solutions/" not in last.get("refuri", ""):
         raise ExtensionError(f"the box of exercise {exercise.number} does not end with its links")
     del links.children[1:]  # the solution comes after the hints
     title = box.children[0]
-    title.children = [nodes.Text(f"Exercise {exercise.number} · {exercise.title}")]
+    # The facts say the kind and the points; a translated title is the box's own.
+    shown = re.sub(r"\s*[(（][^()（）]*[)）]$", "", title.astext())
+    if shown.startswith("Exercise "):
+        shown = f"Exercise {exercise.number} · {exercise.title}"
+    title.children = [nodes.Text(shown)]
     box.insert(1, given)
     box += aside
 

@@ -220,17 +220,44 @@ def link_versions(
         )
         app.add_js_file("languages.js", loading_method="defer")
     context["metatags"] = context.get("metatags", "") + "\n".join(alternates)
-    if is_edition(app) and "body" in context:
-        context["body"] = _translate_prompts(context["body"], words(app))
+    if is_edition(app):
+        app.add_js_file(None, body='window.courseEnglish = "../";')  # where hover.js finds names
+        context["body"] = translate_phrases(context.get("body", ""), words(app))
 
 
-def _translate_prompts(body: str, known: dict[str, str]) -> str:
-    """The words that unfold a hidden cell are put together after translation took place."""
-    return re.sub(
-        r'(<p class="(?:collapsed|expanded) admonition-title">)([^<]+)(</p>)',
-        lambda match: match[1] + known.get(match[2], match[2]) + match[3],
-        body,
-    )
+# What extensions put beside a page's text, after that was translated.
+_BESIDE = re.compile(
+    r'<p class="(?:collapsed|expanded) admonition-title">[^<]*</p>'
+    r'|<nav class="open-notebook".*?</nav>'
+    r'|<ul class="exercise-facts">.*?</ul>'
+    r'|<p class="exercise-more">.*?</p>'
+    r'|<details class="exercise-fold[^>]*><summary>[^<]*</summary>\s*<div>',
+    re.DOTALL,
+)
+
+
+def translate_phrases(body: str, known: dict[str, str]) -> str:
+    """A page's HTML with the fixed phrases beside its text in the language.
+
+    Hints and solutions are in English, and marked so.
+    """
+
+    def phrase(match: re.Match[str]) -> str:
+        names, numbers = iter(("count", "total")), re.findall(r"\d+", match[2])
+        general = match[2]
+        if 0 < len(numbers) <= 2:
+            general = re.sub(r"\d+", lambda _: f"{{{next(names)}}}", general)
+        if general not in known:
+            return match[0]
+        return match[1] + known[general].format(**dict(zip(("count", "total"), numbers))) + match[3]
+
+    def block(match: re.Match[str]) -> str:
+        text = re.sub(r'((?:>|aria-label=")\s*)([^<>"\s][^<>"]*?)(\s*[<"])', phrase, match[0])
+        if text.startswith("<details"):
+            text = text.removesuffix("<div>") + '<div lang="en">'
+        return text
+
+    return _BESIDE.sub(block, body)
 
 
 # Searching

@@ -231,6 +231,8 @@ def lighten_static_files(app: Sphinx, exception: Exception | None) -> None:
     """The theme's files are copied anew by every build, so all pages of the book count."""
     if exception is not None or app.builder.format != "html":
         return
+    if getattr(app.config, "course_pages", []):
+        return  # a translated edition uses the files of the English book
     out = Path(app.outdir)
     left_out = ("fontawesome.js", "webpack-macros.html")
     files = [*out.rglob("*.html"), *(out / "_static").rglob("*.js")]
@@ -251,7 +253,7 @@ def write_first_page(app: Sphinx, exception: Exception | None) -> None:
         return
     (out / "index.html").write_text(
         f"""<!DOCTYPE html>
-<html lang="{app.config.language}">
+<html lang="{app.config.language.replace("_", "-")}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">

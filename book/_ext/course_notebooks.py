@@ -109,6 +109,8 @@ def export(app: Sphinx, exception: Exception | None) -> None:
     """Write the plain notebooks, and see that their numbers and anchors are the book's."""
     if exception is not None or app.builder.format != "html":
         return
+    if getattr(app.config, "course_pages", []):
+        return  # a translated edition has the notebooks of the English book
     book = plain.read_book(Path(app.srcdir))
     for name in [name for name in book.pages if name not in app.env.found_docs]:
         del book.pages[name]

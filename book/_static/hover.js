@@ -220,7 +220,8 @@
         known.set(`course_pkg.${short}`, `${module}.${short}`);
       }
     }
-    const root = (document.documentElement.dataset.content_root || "") + data.api;
+    const root = (document.documentElement.dataset.content_root || "") +
+      (window.courseEnglish || "") + data.api;
     const own = new Set();
     for (const code of document.querySelectorAll(".bd-content div.highlight-ipython3, .bd-content div.highlight-python")) {
       const same = code.closest(".tag_reference");

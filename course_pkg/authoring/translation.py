@@ -34,7 +34,7 @@ LOCALES = Path("book/locale")
 INTERFACE = "interface"  # the catalogue of titles, captions of the contents, and fixed words
 PUBLISHED_SHARE = 0.8
 
-# What the pages say beside their text. {count} is a number.
+# What the pages say beside their text. {count} and {total} are numbers.
 LEFT = "Passages of this page that are not translated yet, shown in English: {count}."
 PHRASES = (
     LEFT,
@@ -50,6 +50,27 @@ PHRASES = (
     "Hide code cell output",
     "Show code cell outputs",
     "Hide code cell outputs",
+    "Open this notebook",
+    "Open this notebook:",
+    "Download (.ipynb)",
+    "In the course’s folder, after",
+    "Setting up",
+    "says more, also for Windows.",
+    "Difficulty:",
+    "easy",
+    "medium",
+    "hard",
+    "{count} point",
+    "{count} points",
+    "implement",
+    "predict",
+    "debug",
+    "measure",
+    "explore",
+    "builds on",
+    "Hint {count} of {total}",
+    "Solution",
+    "On the page with all solutions",
 )
 
 _HEADER = {"project-id-version", "language", "plural-forms", "mime-version", "content-type"}
@@ -507,10 +528,14 @@ def publish(edition: Path, english: Path, target: Path, pages: Iterable[str]) ->
 
 
 def _is_english_too(name: Path, edition: Path, english: Path) -> bool:
+    """Whether the English book's file will do. Only scripts differ between languages.
+
+    The other files were made from the same sources and are lighter in the English book.
+    """
     if not (english / name).is_file():
         return False
     own = edition / name
-    return not own.is_file() or cmp(own, english / name, shallow=False)
+    return own.suffix != ".js" or not own.is_file() or cmp(own, english / name, shallow=False)
 
 
 def _linked(text: str, page: Path, edition: Path, english: Path, up: Path) -> str:
