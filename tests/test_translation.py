@@ -98,7 +98,10 @@ def test_emphasis_beside_chinese_is_recognized(name):
 
     for message in translation.messages(translation.load(ROOT, CHINESE, name)):
         if translation.is_translated(message) and "\n" not in message.id:
-            bare = [translation._CODE.sub("x", translation._MATH.sub("x", t)) for t in message_texts(message)]
+            bare = [
+                translation._CODE.sub("x", translation._MATH.sub("x", t))
+                for t in message_texts(message)
+            ]
             marks = [MarkdownIt().renderInline(text) for text in bare]
             for tag in ("<em>", "<strong>"):
                 assert marks[0].count(tag) == marks[1].count(tag), message.string
@@ -167,7 +170,7 @@ def test_a_changed_message_becomes_fuzzy_and_is_not_shown():
 
 
 def test_a_fuzzy_message_is_the_same_when_its_file_is_read_and_merged_again(tmp_path):
-    before = "The mask hides the later tokens, \"all\" of them, " + "and so on and on " * 20 + "end."
+    before = 'The mask hides the later tokens, "all" of them, ' + "and so on and on " * 20 + "end."
     template = catalogue((before.replace("later", "next"), ""))
     text = translation._text(translation.merged(catalogue((before, "掩码。")), template, CHINESE))
     path = translation.catalogue_path(tmp_path, CHINESE, "book/a")
@@ -229,11 +232,62 @@ def test_a_page_that_is_not_in_the_book_is_refused():
         translation.templates(ROOT, ["book/none"])
 
 
+# What extensions put beside the text
+
+
+BESIDE = """\
+<nav class="open-notebook" aria-label="Open this notebook">
+<span>Open this notebook:</span> <a href="x.ipynb">Download (.ipynb)</a> <pre>easy</pre></nav>
+<ul class="exercise-facts"><li><span class="visually-hidden">Difficulty: </span> easy</li>
+<li>2 points</li></ul>
+<details class="exercise-fold exercise-hint"><summary>Hint 1 of 3</summary>
+<div><p>Think.</p></div></details>
+<p class="collapsed admonition-title">Show code cell source</p>
+<pre><span class="n">easy</span> 2 points Solution</pre>"""
+
+
+def test_fixed_phrases_are_translated_beside_the_text_and_nowhere_else():
+    known = translation.dictionary(translation.load(ROOT, CHINESE, INTERFACE))
+    sys.path.insert(0, str(ROOT / "book" / "_ext"))
+    try:
+        import course_languages
+    finally:
+        sys.path.pop(0)
+    html = course_languages.translate_phrases(BESIDE, known)
+    for english in (
+        "Open this",
+        "Download",
+        "Difficulty",
+        "> easy",
+        "<li>2 points",
+        "Hint",
+        "Show",
+    ):
+        assert english not in html
+    assert "提示 1/3" in html and "<li>2 分</li>" in html and 'aria-label="打开' in html
+    assert '<div lang="en"><p>Think.</p></div>' in html
+    assert html.endswith('<pre><span class="n">easy</span> 2 points Solution</pre>')
+
+
+def test_every_fixed_phrase_is_one_that_the_book_shows():
+    # A phrase that an extension words anew would stay English without a sign.
+    files = [*(ROOT / "book" / "_ext").glob("*.py")]
+    shown = " ".join(path.read_text(encoding="utf-8") for path in files)
+    shown += (ROOT / "course_pkg" / "authoring" / "exercises.py").read_text(encoding="utf-8")
+    shown = re.sub(r"""['"]\s*\n\s*f?['"]""", "", shown)  # a text on two lines
+    others = {translation.LEFT, "Search this book...", "Click to show", "Click to hide"}
+    for phrase in set(translation.PHRASES) - others:
+        if not re.search(r"code cell", phrase):
+            for part in re.split(r"\{\w+\}", phrase):
+                assert part.strip() in shown, phrase
+
+
 # A small book
 
 
 FIGURE = (
-    '<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><rect width="9" height="9"/></svg>'
+    '<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10">'
+    '<rect width="9" height="9"/></svg>'
 )
 PAGES = {
     "first": [
@@ -413,12 +467,13 @@ def test_a_page_without_a_translation_has_no_switch(pages):
 
 def test_everything_of_the_page_is_translated(pages):
     page = pages["zh/book/first.html"]
-    text = page.select_one("article.bd-article").get_text()
+    article = page.select_one("article.bd-article")
+    text = article.get_text()
     for chinese in CHINESE_OF.values():
         plain = chinese.strip()
         if not re.search(r"[{*$`\\]", plain) and plain != "一个黑色方块。":
             assert plain in text, plain
-    assert r"a = b \text{ 若 } c" in text and "(1)" in text
+    assert "若" in article.select_one("div.math").get_text() and "(1)" in text
     assert page.select_one(".cell_output img")["alt"] == "一个黑色方块。"
     assert "第一页" in page.title.get_text() and "一本小书" in page.title.get_text()
     assert "显示代码" in text and "Show code" not in text
@@ -429,7 +484,12 @@ def test_code_and_outputs_are_those_of_the_english_page(small_book, pages):
     both = html / "book/first.html", html / "zh/book/first.html"
     assert translation.difference(*both) == ""
     shown = [b.get_text() for b in pages["zh/book/first.html"].select(".cell pre")]
-    assert shown == ["print('one line of output')\n", "one line of output\n", "hidden = 1\n", "figure\n"]
+    assert shown == [
+        "print('one line of output')\n",
+        "one line of output\n",
+        "hidden = 1\n",
+        "figure\n",
+    ]
 
 
 def test_changed_outputs_would_be_noticed(small_book, tmp_path):
@@ -456,7 +516,9 @@ def test_links_to_other_pages_lead_to_the_english_book_and_say_so(pages):
     second = [a for a in page.select("a") if a.get("href", "").startswith("../../book/second.html")]
     assert {a["hreflang"] for a in second} == {"en"}
     assert any("第二页" in a.get_text() for a in page.select(".bd-sidebar-primary a"))
-    assert [a for a in second if a["href"].endswith("#sec-other") and "Another part" in a.get_text()]
+    assert [
+        a for a in second if a["href"].endswith("#sec-other") and "Another part" in a.get_text()
+    ]
     inside = [a for a in page.select("a") if a.get("href", "").startswith("#")]
     assert inside and not any(a.has_attr("hreflang") for a in inside)
     assert "章节" in page.select_one(".bd-sidebar-primary").get_text()
@@ -464,7 +526,10 @@ def test_links_to_other_pages_lead_to_the_english_book_and_say_so(pages):
 
 def test_sections_have_the_same_ids_in_both_languages(pages):
     # The switch keeps the place in the page.
-    ids = [[s["id"] for s in pages[p].select("section")] for p in ("book/first.html", "zh/book/first.html")]
+    ids = [
+        [s["id"] for s in pages[p].select("section")]
+        for p in ("book/first.html", "zh/book/first.html")
+    ]
     assert ids[0] == ids[1] and "a-part-of-it" in ids[0]
 
 
@@ -495,7 +560,9 @@ def test_a_changed_page_fails_the_check_with_a_word_to_its_author(small_book, tm
     root = tmp_path / "changed"
     shutil.copytree(small_book, root, ignore=shutil.ignore_patterns("_build"))
     path = root / "book" / "first.ipynb"
-    path.write_text(path.read_text("utf-8").replace("You need a matrix", "You need one matrix"), "utf-8")
+    path.write_text(
+        path.read_text("utf-8").replace("You need a matrix", "You need one matrix"), "utf-8"
+    )
     checked = run(root, "gettext", "--check")
     assert checked.returncode == 1
     assert "Run `make gettext`" in checked.stderr and "need not know the language" in checked.stderr
@@ -528,7 +595,9 @@ def test_a_reader_finds_chinese_words(small_book, query, found):
     with browser.chromium() as chromium:
         page = browser.Page(chromium, small_book / "_build/html/zh/search.html").page
         page.goto(f"{page.url}?q={query}")
-        page.wait_for_function("document.querySelector('#search-results p.search-summary')?.innerText.match(/[0-9。]/)")
+        page.wait_for_function(
+            "document.querySelector('#search-results p.search-summary')?.innerText.match(/[0-9。]/)"
+        )
         page.wait_for_timeout(500)
         assert page.locator("#search-results li").count() == found
 

@@ -35,7 +35,7 @@ def leave_out_what_is_no_page(app: Sphinx, config: Config) -> None:
 
 
 def _is_whole_book(app: Sphinx) -> bool:
-    """Whether pages are written, and not a translated edition, which uses the English book's files."""
+    """Whether the English book is written, whose files a translated edition uses."""
     return app.builder.format == "html" and not getattr(app.config, "course_pages", [])
 
 

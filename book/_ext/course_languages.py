@@ -249,7 +249,8 @@ def translate_phrases(body: str, known: dict[str, str]) -> str:
             general = re.sub(r"\d+", lambda _: f"{{{next(names)}}}", general)
         if general not in known:
             return match[0]
-        return match[1] + known[general].format(**dict(zip(("count", "total"), numbers))) + match[3]
+        values = dict(zip(("count", "total"), numbers, strict=False))
+        return match[1] + known[general].format(**values) + match[3]
 
     def block(match: re.Match[str]) -> str:
         text = re.sub(r'((?:>|aria-label=")\s*)([^<>"\s][^<>"]*?)(\s*[<"])', phrase, match[0])

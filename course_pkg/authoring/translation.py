@@ -105,7 +105,9 @@ class Language:
 
 def languages(root: Path) -> list[Language]:
     """The languages that the repository has catalogues of."""
-    return [Language(folder.parent.name) for folder in sorted(root.glob(f"{LOCALES}/*/LC_MESSAGES"))]
+    return [
+        Language(folder.parent.name) for folder in sorted(root.glob(f"{LOCALES}/*/LC_MESSAGES"))
+    ]
 
 
 def catalogue_path(root: Path, language: Language, name: str) -> Path:
@@ -142,7 +144,7 @@ def load(root: Path, language: Language, name: str) -> Catalog:
 
 
 def _restore_previous(message: Message) -> None:
-    """Babel writes the English that a fuzzy message had (``#| msgid``), and reads it as a comment."""
+    """Babel writes the English that a fuzzy message had, and reads it as a comment."""
     before = " ".join(line[1:].strip() for line in message.user_comments if line[:1] == "|")
     if before:
         quoted = re.findall(r'"(?:[^"\\]|\\.)*"', before)
@@ -360,7 +362,7 @@ def update(root: Path, check: bool = False) -> dict[Path, Progress]:
 
 
 def _text(catalogue: Catalog) -> bytes:
-    """A catalogue as a file that holds no date and no name, so that it changes with its messages."""
+    """A catalogue as a file without dates and names, so that only its messages change it."""
     buffer = BytesIO()
     catalogue.project, catalogue.version = "GPT, Piece by Piece", ""
     catalogue.header_comment, catalogue.fuzzy = "", False
@@ -434,13 +436,15 @@ def build_edition(root: Path, language: Language) -> list[str]:
 
 
 def difference(english: Path, translated: Path) -> str:
-    """What differs between the code and outputs of a built page and of its translation, or ``""``."""
+    """What differs between the code and outputs of a page and of its translation, or ``""``."""
     pages = []
     for path in (english, translated):
         html = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
         pages.append([cell.get_text() for cell in html.select(".cell_input pre, .cell_output pre")])
     if len(pages[0]) != len(pages[1]):
-        return f"has {len(pages[1])} blocks of code and output; the English page has {len(pages[0])}"
+        return (
+            f"has {len(pages[1])} blocks of code and output; the English page has {len(pages[0])}"
+        )
     for number, (ours, theirs) in enumerate(zip(*pages, strict=True), start=1):
         if ours != theirs:
             return f"differs from the English page in block {number}: {theirs.strip()[:60]!r}"
