@@ -525,6 +525,8 @@ def publish(edition: Path, english: Path, target: Path, pages: Iterable[str]) ->
                 copy = target / name
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 copy.write_text(text, encoding="utf-8")
+        elif name.parts[0] == "_static" and not (english / name).is_file():
+            continue  # the English book does without it, since no page uses it
         elif not _is_english_too(name, edition, english):
             copy = target / name
             copy.parent.mkdir(parents=True, exist_ok=True)
