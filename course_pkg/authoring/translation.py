@@ -515,22 +515,22 @@ def publish(edition: Path, english: Path, target: Path, pages: Iterable[str]) ->
     shutil.rmtree(target, ignore_errors=True)
     up = Path(os.path.relpath(english, target))
     written = {f"{page}.html" for page in pages} | {"search.html", "index.html"}
-    for path in sorted(edition.rglob("*")):
-        name = path.relative_to(edition)
-        if not path.is_file() or name.name in {".buildinfo", "objects.inv"}:
-            continue
-        if path.suffix == ".html" and name.parts[0] != "_static":
-            if name.as_posix() in written:
-                text = _linked(path.read_text(encoding="utf-8"), name, edition, english, up)
-                copy = target / name
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_text(text, encoding="utf-8")
-        elif name.parts[0] == "_static" and not (english / name).is_file():
-            continue  # the English book does without it, since no page uses it
-        elif not _is_english_too(name, edition, english):
+    files = {path.relative_to(edition) for path in edition.rglob("*") if path.is_file()}
+    loaded = set()
+    for name in sorted(files):
+        if name.as_posix() in written:
+            text = (edition / name).read_text(encoding="utf-8")
+            links = (match["link"] for match in _ATTRIBUTE.finditer(text))
+            loaded |= {Path(os.path.normpath(name.parent / link)) for link in links}
             copy = target / name
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+            copy.write_text(_linked(text, name, edition, english, up), encoding="utf-8")
+    # What no page names is loaded by a file of the English book, and is there.
+    for name in sorted(files & loaded):
+        if name.suffix != ".html" and not _is_english_too(name, edition, english):
+            copy = target / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(edition / name, copy)
 
 
 def _is_english_too(name: Path, edition: Path, english: Path) -> bool:
