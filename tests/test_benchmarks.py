@@ -124,6 +124,31 @@ def test_the_search_chooses_by_the_validation_split_and_the_nearest_budget():
     assert recipe.ranking(results, "stories", 60)[-1] == ("nanoGPT", 2e-3)
 
 
+def test_a_comparison_keeps_the_runs_of_the_winners_and_the_whole_search():
+    import recipe
+
+    seconds = {corpus: dict.fromkeys(recipe.RECIPES, 6.0) for corpus in recipe.VOCAB_SIZES}
+    results = {"seconds_per_step": seconds, "runs": []}
+    for corpus in recipe.VOCAB_SIZES:
+        for budget in recipe.BUDGETS:
+            results["runs"].append(run_of("nanoGPT", 4e-3, 1.1, corpus, budget))
+    found = [entry | {"bits_per_byte": 1.0} for entry in recipe.compared(results)]
+    old = recipe.entry_of(results, "stories", "nanoGPT", 8e-3, "test", 180, 0)
+    search = list(results["runs"])
+    results["runs"] = [*search, old | {"bits_per_byte": 0.9}, *found]
+    assert recipe.of_winners(results) == [*search, *found]
+
+
+def test_the_search_of_a_minute_leaves_out_what_only_three_minutes_try():
+    import recipe
+
+    seconds = {corpus: dict.fromkeys(recipe.RECIPES, 6.0) for corpus in recipe.VOCAB_SIZES}
+    tried = {entry["recipe"] for entry in recipe.searched({"seconds_per_step": seconds})}
+    assert {name for name, _ in recipe.LONGER_ON_SHAKESPEARE} - tried == {
+        name for name, each in recipe.RECIPES.items() if each.timed_as
+    }
+
+
 def test_the_default_preset_is_the_winner_of_the_recorded_search():
     import recipe
 
@@ -140,10 +165,11 @@ def test_the_default_preset_is_the_winner_of_the_recorded_search():
     ours = preset.training
     assert ours.max_steps == pytest.approx(steps, rel=0.05)
     assert ours.warmup_steps == pytest.approx(ours.max_steps * found.warmup, abs=1)
-    assert (ours.batch_size, ours.learning_rate, ours.optimizer) == (
+    assert (ours.batch_size, ours.learning_rate, ours.optimizer, ours.weight_decay) == (
         found.batch_size,
         rate,
         found.optimizer,
+        found.weight_decay,
     )
     assert ours.min_lr == rate * found.min_lr_over_peak
 
