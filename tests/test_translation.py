@@ -537,7 +537,7 @@ def test_every_link_and_file_of_the_edition_is_there(small_book, pages):
     html = small_book / "_build" / "html"
     for name, page in pages.items():
         for tag in page.select("[href], [src]"):
-            link = tag.get("href") or tag.get("src")
+            link = tag.get("href", tag.get("src"))
             path, _, fragment = unescape(link).partition("#")
             path = unquote(path.partition("?")[0])
             if ":" in path or not name.startswith("zh/"):
