@@ -367,7 +367,7 @@ def _text(catalogue: Catalog) -> bytes:
     catalogue.project, catalogue.version = "GPT, Piece by Piece", ""
     catalogue.header_comment, catalogue.fuzzy = "", False
     write_po(buffer, catalogue, width=100, include_previous=True, ignore_obsolete=True)
-    lines = []
+    lines: list[str] = []
     for line in buffer.getvalue().decode("utf-8").splitlines():
         field = re.match(r'"([A-Za-z-]+):', line)
         if field and 'msgid ""' in lines[:3] and len(lines) < 12:
