@@ -6,9 +6,9 @@ import browser
 import pytest
 import yaml
 
-pypdf = pytest.importorskip("pypdf")
-
 from course_pkg.authoring import pdf
+
+pypdf = pytest.importorskip("pypdf")
 
 ROOT = Path(__file__).parent.parent
 NEEDS_BROWSER = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing() or "is there")
@@ -21,7 +21,8 @@ def document(folder, body):
     page.write_text(
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>t</title>'
         f"<style>pre {{ overflow: auto }} {STYLE}</style></head><body>"
-        f'<main class="bd-content"><article class="bd-article">{body}</article></main></body></html>',
+        f'<main class="bd-content"><article class="bd-article">{body}</article></main>'
+        "</body></html>",
         encoding="utf-8",
     )
     return page
@@ -81,7 +82,7 @@ def test_a_fold_is_open_on_paper_and_long_code_wraps(tmp_path):
 )
 def test_what_would_be_cut_off_is_named_and_nothing_is_written(tmp_path, body):
     page = document(tmp_path, f"<h1>Top</h1>{body}")
-    with pytest.raises(RuntimeError, match="cut off on paper:\n.*a wide one"):
+    with pytest.raises(RuntimeError, match=r"cut off on paper:\n.*a wide one"):
         pdf.print_document(page, tmp_path / "x.pdf", "", "")
     assert not (tmp_path / "x.pdf").exists()
 
