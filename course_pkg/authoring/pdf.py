@@ -21,7 +21,7 @@ NAME = "gpt-piece-by-piece.pdf"
 LAST = "Solutions"  # the part that stands behind all others
 
 # A4 with these margins leaves 180 mm, which are 680 CSS pixels.
-_MARGIN = {"top": "18mm", "bottom": "20mm", "left": "15mm", "right": "15mm"}
+_MARGIN: Any = {"top": "18mm", "bottom": "20mm", "left": "15mm", "right": "15mm"}
 _WIDTH = 680
 _FOOTER = (
     '<div style="font: 8pt sans-serif; width: 100%; text-align: center">'
