@@ -185,13 +185,17 @@ class Pages:
         return links
 
     def aside(self, exercise: exercises.Exercise, stem: str, page: str) -> Aside:
-        """The hints, and after them the solution."""
+        """The hints, and after them the solution.
+
+        A chapter has only the link to it: its page is long already.
+        """
         anchor, shown = solution_of(self.solutions(stem), exercise.number)
         uri = self.app.builder.get_relative_uri(page, f"solutions/{stem}")
         link = nodes.reference("", "On the page with all solutions", refuri=f"{uri}#{anchor}")
         link["internal"] = True
         solution = Fold("", classes=["exercise-solution"], summary="Solution")
-        solution += shown
+        if not page.startswith("book/"):
+            solution += shown
         solution += nodes.paragraph("", "", link, classes=["exercise-more"])
         # The builder learns of a page's images from its children, and these are none.
         self.app.builder.post_process_images(solution)
