@@ -381,6 +381,14 @@ def test_a_page_that_means_something_else_says_so(built):
     assert said("06_training", "eq-ch6-schedule", "w") == "warmup_steps"
 
 
+def test_code_carries_marks_of_the_packages_names_only(built):
+    code = soup(built / "book" / "names.html").select_one(".highlight pre")
+    assert "layer = MultiHeadAttention(8" in code.get_text()
+    marked = {mark.get_text() for mark in code.select(".n")}
+    assert {"MultiHeadAttention", "generate", "GPT", "GELU"} <= marked
+    assert not marked & {"layer", "model"}
+
+
 def test_inline_code_that_is_a_name_is_a_link(built):
     page = soup(built / "book" / "names.html")
     links = {a.get_text(): a["href"] for a in page.select("p a.course-name")}

@@ -772,6 +772,23 @@ def search_from_a_disk(
         )
 
 
+def drop_marks_of_other_names(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """In code only the names of the package are looked up: what marks the others is left out.
+
+    The mark colours nothing, and there are thousands of them in a chapter.
+    """
+    linked = getattr(app.env, "course_names", None) or {}
+    known = {word for name in linked.items() for path in name for word in path.split(".")}
+
+    def kept(mark: re.Match[str]) -> str:
+        return mark[0] if mark[1] in known else mark[1]
+
+    if "body" in context:
+        context["body"] = re.sub(r'<span class="n">(\w+)</span>', kept, context["body"])
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_transform(ReadComments)
     app.add_post_transform(LinkNames)
@@ -781,6 +798,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("env-updated", share)
     app.connect("doctree-resolved", link_back)
     app.connect("html-page-context", search_from_a_disk)
+    app.connect("html-page-context", drop_marks_of_other_names)
     app.add_js_file(DATA, loading_method="defer", priority=810)
     app.add_js_file("hover.js", loading_method="defer", priority=820)
     app.add_css_file("hover.css")
