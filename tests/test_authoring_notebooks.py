@@ -292,3 +292,27 @@ def test_a_readers_checkout_elsewhere_gives_the_same_file(page, tmp_path):
     copy = elsewhere / "book" / path.name
     assert notebooks.is_current(copy)
     assert not notebooks.make(copy)
+
+
+def test_a_book_that_was_built_in_another_way_is_forgotten(tmp_path):
+    from course_pkg.authoring import __main__ as commands
+
+    style = tmp_path / "book" / "_static" / "course.css"
+    style.parent.mkdir(parents=True)
+    style.write_text("p {}", encoding="utf-8")
+    page = tmp_path / "_build" / "html" / "index.html"
+
+    def built_again():
+        commands._forget_other_ways(tmp_path)
+        known = page.exists()
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text("", encoding="utf-8")
+        return not known
+
+    assert built_again()
+    assert not built_again()
+    style.write_text("p { margin: 0 }", encoding="utf-8")
+    assert built_again()
+    (tmp_path / "_config.yml").write_text("title: x", encoding="utf-8")
+    assert built_again()
+    assert not built_again()

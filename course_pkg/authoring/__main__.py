@@ -1,5 +1,6 @@
 """``python -m course_pkg.authoring``: make notebooks, exercises and the book, or check them."""
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from course_pkg.authoring import exercises as _exercises
 from course_pkg.authoring import notebooks as _notebooks
 from course_pkg.authoring import pdf as _pdf
 from course_pkg.authoring import translation as _translation
+from course_pkg.files import atomic_write
 
 
 @click.group()
@@ -134,10 +136,32 @@ def gettext(root: Path, check: bool) -> None:
         )
 
 
+def _forget_other_ways(root: Path) -> None:
+    """Remove what was built in another way: with other extensions, styles, settings or packages.
+
+    Sphinx makes a page again when its text changes, and not when what it is made by does.
+    """
+    digest = hashlib.sha256()
+    ways = [root / "_config.yml", root / "_toc.yml", root / "requirements.txt"]
+    for folder in ("_ext", "_static"):
+        ways += sorted(path for path in (root / "book" / folder).rglob("*") if path.is_file())
+    for path in ways:
+        if "__pycache__" not in path.parts and path.exists():
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    made = root / "_build" / "made-by.txt"
+    if not made.exists() or made.read_text(encoding="utf-8") != digest.hexdigest():
+        for folder in ("html", ".doctrees"):
+            shutil.rmtree(root / "_build" / folder, ignore_errors=True)
+        with atomic_write(made) as file:
+            file.write(digest.hexdigest())
+
+
 @main.command()
 @click.pass_obj
 def book(root: Path) -> None:
     """Build the book and its translated pages into _build/html; a warning is an error."""
+    _forget_other_ways(root)
     run = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
     result = subprocess.run([*run, "build", str(root), "-W", "-n", "--keep-going"], check=False)
     if result.returncode:
