@@ -16,6 +16,7 @@ NAMESPACES = {"www.w3.org"}
 TOLD = {
     "bootstrap.js": {"popper.js.org"},
     "pydata-sphinx-theme.js": {"pydata-sphinx-theme.readthedocs.io"},
+    "translations.js": {"www.sphinx-doc.org"},  # a link in a sentence
 }
 ADDRESS = re.compile(r"(?:https?:)?//([\w-]+(?:\.[\w-]+)+)", re.ASCII)
 

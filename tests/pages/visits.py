@@ -14,7 +14,7 @@ SETTINGS = {
     for theme in ("light", "dark")
     for name, size in (("desktop", DESKTOP), ("phone", PHONE))
 }
-WIDGET_DATA = "_static/widgets/data/"
+WIDGETS = "/_static/widgets/"
 
 # What is folded away is read too: the page is looked at with everything open.
 OPEN_ALL = """async () => {
@@ -114,12 +114,12 @@ class Seen:
     violations: list
 
     def weight(self, kinds=""):
-        """Bytes of the page and of what it loaded, each file once, without the widgets' data."""
+        """Bytes of the page and of what it loaded, each file once, without the widgets."""
         files = {built.local_file(url) for url in self.requests if "://" in url}
         return sum(
             path.stat().st_size
             for path in files
-            if WIDGET_DATA not in path.as_posix() and path.is_file() and path.suffix.endswith(kinds)
+            if WIDGETS not in path.as_posix() and path.is_file() and path.suffix.endswith(kinds)
         )
 
 
