@@ -9,7 +9,8 @@ import needs
 import pytest
 from PIL import Image, ImageDraw
 
-FIGURE = "article img[src$='.svg']"
+# The recording of a terminal is dark in both themes.
+FIGURE = "article img[src$='.svg']:not([src$='train_mine.svg'])"
 
 
 def pages_with_figures():

@@ -12,7 +12,9 @@ FOCUSED = """() => {
     const marks = () => {
         const style = getComputedStyle(element);
         const outline = parseFloat(style.outlineWidth) > 0 && style.outlineStyle !== "none";
-        return [outline ? style.outline : "", style.boxShadow, style.backgroundColor, style.color,
+        const ring = element.querySelector(".ring");  // of a piece of the map
+        return [ring ? getComputedStyle(ring).stroke : "", outline ? style.outline : "",
+                style.boxShadow, style.backgroundColor, style.color,
                 style.borderColor, style.textDecoration].join("|");
     };
     const focused = marks(), box = element.getBoundingClientRect();
@@ -35,7 +37,7 @@ PAPER = {"width": 718, "height": 1046}  # A4 at 96 dots an inch, within Chromium
 CUT_OFF = """() => {
     const found = [], width = document.documentElement.clientWidth;
     for (const part of document.querySelectorAll("article *")) {
-        if (!part.checkVisibility() || part.closest("svg, math")) continue;
+        if (!part.checkVisibility() || part.closest("svg, math, .visually-hidden")) continue;
         const style = getComputedStyle(part);
         const hides = style.overflowX !== "visible" && part.scrollWidth > part.clientWidth + 1;
         const sticksOut = part.getBoundingClientRect().right > width + 1;

@@ -148,7 +148,7 @@ class Visitor:
         page.on("request", lambda request: page.requests.append(request.url))
         page.on("console", lambda message: self._note(page, message))
         page.on("pageerror", lambda error: page.complaints.append(f"error: {error}"))
-        page.on("requestfailed", lambda request: page.complaints.append(f"failed: {request.url}"))
+        page.on("requestfailed", lambda request: self._failed(page, request, name))
         try:
             page.goto((address or self._address) + name)
             if target := built.redirect(name):
@@ -159,6 +159,12 @@ class Visitor:
             page.evaluate("localStorage.clear()")  # the next page starts as a first one does
         finally:
             page.close()
+
+    @staticmethod
+    def _failed(page, request, name):
+        # A page that leads on at once may be left before its icon has come.
+        if not (built.redirect(name) and request.failure == "net::ERR_ABORTED"):
+            page.complaints.append(f"failed: {request.url}")
 
     @staticmethod
     def _note(page, message):
