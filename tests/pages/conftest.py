@@ -1,5 +1,7 @@
 """`make browser`: the built book in a browser, its pages found and their summary told."""
 
+import os
+
 import built
 import needs
 import pytest
@@ -21,6 +23,20 @@ def visitor():
         yield opened
 
 
+def chosen_settings():
+    """All settings, or those that COURSE_SETTINGS names.
+
+    Raises:
+        ValueError: it names one that there is not.
+    """
+    chosen = os.environ.get("COURSE_SETTINGS", "").split() or list(visits.SETTINGS)
+    for name in chosen:
+        if name not in visits.SETTINGS:
+            allowed = ", ".join(visits.SETTINGS)
+            raise ValueError(f"COURSE_SETTINGS={name!r} is not allowed: it must be of {allowed}.")
+    return chosen
+
+
 def pytest_generate_tests(metafunc):
     """Pages are found, not listed. Tests of one page go to one process, which opens it once."""
     names = metafunc.fixturenames
@@ -32,7 +48,7 @@ def pytest_generate_tests(metafunc):
         ]
         metafunc.parametrize("page", params)
     if "setting" in names:
-        metafunc.parametrize("setting", visits.SETTINGS)
+        metafunc.parametrize("setting", chosen_settings())
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -48,7 +64,7 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("the book in a browser")
         pages = len(built.opened_pages())
         terminalreporter.line(
-            f"{pages} pages in {len(visits.SETTINGS)} settings: {len(violations)} looked at by "
+            f"{pages} pages in {len(chosen_settings())} settings: {len(violations)} looked at by "
             f"axe-core, {sum(violations)} violations"
         )
     weights = sorted(
