@@ -3,12 +3,14 @@
 Each of ``PEERS`` gives a module that maps token ids (B, T) to logits (B, T, V), without dropout:
 
 - ``nanogpt``: the structure of nanoGPT (Karpathy 2022), stated again: queries, keys and values in
-  one projection, no biases, PyTorch's layer norm, exact GELU and attention, a tied head.
+  one projection, PyTorch's layer norm, exact GELU and attention, a tied head; without biases, as its
+  training script has it, or with them, which is GPT-2's structure and ours.
 - ``llms_from_scratch``: the class of the package ``llms_from_scratch`` (Raschka 2024).
 - ``transformers``: Hugging Face's ``GPT2LMHeadModel`` with PyTorch's attention.
 """
 
 import contextlib
+import functools
 import logging
 import math
 from collections.abc import Callable
@@ -23,20 +25,21 @@ from course_pkg.data import random_batches
 
 
 class _NanoNorm(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, bias: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.weight.shape, self.weight, None, 1e-5)
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, 1e-5)
 
 
 class _NanoAttention(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, bias: bool) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
+        self.out = nn.Linear(width, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (
@@ -48,12 +51,12 @@ class _NanoAttention(nn.Module):
 
 
 class _NanoBlock(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, bias: bool) -> None:
         super().__init__()
-        self.norm1, self.norm2 = _NanoNorm(width), _NanoNorm(width)
-        self.attention = _NanoAttention(width, heads)
-        self.up = nn.Linear(width, 4 * width, bias=False)
-        self.down = nn.Linear(4 * width, width, bias=False)
+        self.norm1, self.norm2 = _NanoNorm(width, bias), _NanoNorm(width, bias)
+        self.attention = _NanoAttention(width, heads, bias)
+        self.up = nn.Linear(width, 4 * width, bias=bias)
+        self.down = nn.Linear(4 * width, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
@@ -61,15 +64,15 @@ class _NanoBlock(nn.Module):
 
 
 class _Nano(nn.Module):
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, bias: bool) -> None:
         super().__init__()
         width = config.d_model
         self.tokens = nn.Embedding(config.vocab_size, width)
         self.positions = nn.Embedding(config.context_length, width)
         self.blocks = nn.Sequential(
-            *(_NanoBlock(width, config.num_heads) for _ in range(config.num_layers))
+            *(_NanoBlock(width, config.num_heads, bias) for _ in range(config.num_layers))
         )
-        self.norm = _NanoNorm(width)
+        self.norm = _NanoNorm(width, bias)
         self.head = nn.Linear(width, config.vocab_size, bias=False)
         self.head.weight = self.tokens.weight
         for name, parameter in self.named_parameters():
@@ -95,8 +98,8 @@ class _LogitsOf(nn.Module):
         return self.model(ids, use_cache=False).logits
 
 
-def nanogpt(config: GPTConfig) -> nn.Module:
-    return _Nano(config)
+def nanogpt(config: GPTConfig, bias: bool = False) -> nn.Module:
+    return _Nano(config, bias)
 
 
 def textbook_configuration(config: GPTConfig, dropout: float = 0.0) -> dict[str, Any]:
@@ -141,6 +144,7 @@ def transformers(config: GPTConfig) -> nn.Module:
 
 PEERS: dict[str, Callable[[GPTConfig], nn.Module]] = {
     "nanoGPT": nanogpt,
+    "nanoGPT with biases": functools.partial(nanogpt, bias=True),
     "LLMs-from-scratch": llms_from_scratch,
     "transformers": transformers,
 }

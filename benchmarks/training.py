@@ -168,6 +168,7 @@ def measure(quick: bool = False, threads: int = THREADS) -> dict[str, Any]:
         makers = steps_of(case)
         if quick:
             makers = {name: make for name, make in makers.items() if "compiled" not in name}
+        torch._dynamo.reset()  # else a function that many models share is compiled no more
         jobs = {name: make() for name, make in makers.items()}
         seconds = common.take_turns(jobs, rounds=5 if quick else 15, warm_up=2)
         rows = {

@@ -31,9 +31,10 @@ RESULTS = {
                 "text": "docstrings",
                 "megabytes": 1.0,
                 "vocab_size": 1024,
-                "ratios": {"tokenizers": {"median": 0.5}},
-            },
-            {"text": "docstrings", "megabytes": 1.0, "vocab_size": 1024, "clock": "wall"},
+                "clock": clock,
+                "ratios": {"tokenizers": {"median": ratio}},
+            }
+            for clock, ratio in (("cpu", 0.5), ("wall", 0.2))
         ],
         "encoding": [
             {
@@ -65,9 +66,10 @@ def test_a_ratio_above_one_means_that_ours_is_faster():
         ("generation", "s, batch 1", "transformers, cache"): 2.0,
         ("generation", "s, batch 8", "transformers, cache"): 16.0,
         ("bpe", "train, docstrings, 1 MB, 1024 tokens", "tokenizers"): 2.0,
+        ("bpe", "train, docstrings, 1 MB, 1024 tokens, all cores, elapsed", "tokenizers"): 5.0,
         ("bpe", "encode, shakespeare, GPT-2, warm", "tiktoken"): 0.5,
         ("bpe", "encode, shakespeare, GPT-2, warm", "tokenizers"): 4.0,
-        ("bpe", "encode a file, 10 MB, 2 processes", "tiktoken"): 1.25,
+        ("bpe", "encode a file, 10 MB, 2 processes, elapsed", "tiktoken"): 1.25,
     }
 
 

@@ -57,6 +57,17 @@ def test_the_restated_nanogpt_is_ours_without_biases_and_with_the_exact_gelu():
         torch.testing.assert_close(ours(ids), theirs(ids))
 
 
+def test_the_restated_nanogpt_with_biases_has_as_many_numbers_as_ours():
+    import gpu
+    import peers
+
+    from course_pkg.gpt import GPT
+
+    ours = GPT(dataclasses.replace(gpu.TINY, qkv_bias=True, tie_weights=True))
+    theirs = peers.PEERS["nanoGPT with biases"](gpu.TINY)
+    assert sum(p.numel() for p in theirs.parameters()) == ours.num_parameters()
+
+
 def test_the_utilisation_of_a_tiny_model_on_a_cpu(monkeypatch):
     import gpu
 

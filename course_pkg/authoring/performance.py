@@ -63,16 +63,17 @@ def _generation(results: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
 
 def _bpe(results: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
     for row in results["training"]:
-        if "clock" not in row:
-            work = f"train, {row['text']}, {row['megabytes']:.0f} MB, {row['vocab_size']} tokens"
-            yield work, "tokenizers", 1 / row["ratios"]["tokenizers"]["median"]
+        work = f"train, {row['text']}, {row['megabytes']:.0f} MB, {row['vocab_size']} tokens"
+        if row["clock"] == "wall":
+            work += ", all cores, elapsed"
+        yield work, "tokenizers", 1 / row["ratios"]["tokenizers"]["median"]
     for row in results["encoding"]:
         for peer, ratio in row["ratios"].items():
             work = f"encode, {row['text']}, {row['vocabulary']}, {row['cache']}"
             yield work, peer, 1 / ratio["median"]
     for row in results["bulk"]:
         if row["clock"] == "wall":
-            work = f"encode a file, {row['megabytes']:.0f} MB, {row['workers']} processes"
+            work = f"encode a file, {row['megabytes']:.0f} MB, {row['workers']} processes, elapsed"
             yield work, "tiktoken", 1 / row["ratios"]["tiktoken"]["median"]
 
 
