@@ -209,11 +209,36 @@ def test_beyond_the_context_and_after_going_back_the_model_sees_what_pytorchs_do
     page.evaluate(SETUP)
     ids = torch.randint(2048, (270,), generator=torch.Generator().manual_seed(1)).tolist()
     # Read on past the context, go back to a text within it, and take another way from there.
-    for seen in (ids[:250], ids[:258], ids, ids[:100], [*ids[:60], *ids[90:120]]):
+    long, back = ids[:258], [*ids[:60], *ids[90:120]]
+    for seen, begins in ((ids[:256], 0), (long, 16), (ids, 16), (ids[:100], 0), (back, 0)):
         with torch.no_grad():
-            expected = model(torch.tensor([seen[-256:]]))[0, -1].numpy()
+            expected = model(torch.tensor([seen[begins:]]))[0, -1].numpy()
         got = page.evaluate("ids => [...model.next(ids)]", seen)
         assert np.abs(np.array(got) - expected).max() < 1e-3
+
+
+@NEEDS_BROWSER
+def test_a_text_of_any_length_fits_the_context_and_is_seldom_read_again(page):
+    page.evaluate(SETUP)
+    script = """length => {
+        const random = course.gpt.randomFrom(3), read = [];
+        const inner = model.read;
+        model.read = (ids) => (read.push(ids.length), new Float64Array(2048));
+        const ids = [];
+        while (ids.length < length) {
+            ids.push(Math.floor(random() * 2048));
+            model.next(ids);
+            model.ids = ids.slice(model.begins(ids.length));
+        }
+        model.read = inner;
+        return [read, Array.from({ length }, (_, i) => model.begins(i + 1))];
+    }"""
+    read, begins = page.evaluate(script, 600)
+    for length, (count, begin) in enumerate(zip(read, begins, strict=True), 1):
+        assert 240 < length - begin <= 256 or (begin == 0 and length <= 256)
+        moved = length > 1 and begin != begins[length - 2]
+        assert count == (length - begin if moved else 1)
+    assert len(set(begins)) == 1 + (600 - 256 + 15) // 16
 
 
 @NEEDS_BROWSER

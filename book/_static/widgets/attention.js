@@ -1,7 +1,7 @@
 // What a head attends to: what the reader sees and presses. heads.js computes the weights.
 (() => {
   "use strict";
-  const { element, load, whenNear, files, bpe, heads } = globalThis.course;
+  const { element, loadModel, whenNear, bpe, heads } = globalThis.course;
   const MODEL = "story-1m";
   const START = { layer: 0, head: 1 }; // in the course's model the head that looks at names
   const LISTED = 8;
@@ -66,13 +66,9 @@
       if (loading) return;
       loading = true;
       try {
-        const megabytes = ((files[MODEL] ?? 0) / 1e6).toFixed(1);
-        status.textContent = `Loading the model (${megabytes} MB) …`;
-        const [data, vocabulary] = await Promise.all([load(MODEL), load(`${MODEL}-tokenizer`)]);
-        tokenizer = new bpe.Tokenizer(vocabulary);
-        model = new heads.OpenGPT(data);
+        [model, tokenizer] = await loadModel(MODEL, heads.OpenGPT, nothing);
       } catch (error) {
-        status.textContent = error.message;
+        nothing(error.message);
         return;
       } finally {
         loading = false;

@@ -25,6 +25,15 @@
     return loading[name];
   };
 
+  // The model and the tokenizer of this name; `say` gets a sentence while they load.
+  course.loadModel = async (name, Model, say) => {
+    say(`Loading the model (${((course.files[name] ?? 0) / 1e6).toFixed(1)} MB) …`);
+    const parts = [course.load(name), course.load(`${name}-tokenizer`)];
+    const [weights, vocabulary] = await Promise.all(parts);
+    await new Promise((resolve) => setTimeout(resolve)); // let the page draw before the work
+    return [new Model(weights), new course.bpe.Tokenizer(vocabulary)];
+  };
+
   // Build every widget of a kind in this page: `build` gets the element and returns nothing.
   // What stands in it is the fallback; it stays for print.
   course.widget = (kind, build) => {

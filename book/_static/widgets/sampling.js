@@ -2,7 +2,7 @@
 // gpt.js computes and draws.
 (() => {
   "use strict";
-  const { element, load, whenNear, files, bpe, gpt } = globalThis.course;
+  const { element, loadModel, whenNear, bpe, gpt } = globalThis.course;
   const MODEL = "story-1m";
   const SHOWN = 10; // tokens with a row of their own
   const NAMED = 6; // other tokens whose draws are named
@@ -87,13 +87,9 @@
       if (loading) return;
       loading = true;
       try {
-        const megabytes = ((files[MODEL] ?? 0) / 1e6).toFixed(1);
-        status.textContent = `Loading the model (${megabytes} MB) …`;
-        const [data, vocabulary] = await Promise.all([load(MODEL), load(`${MODEL}-tokenizer`)]);
-        tokenizer = new bpe.Tokenizer(vocabulary);
-        model = new gpt.GPT(data);
+        [model, tokenizer] = await loadModel(MODEL, gpt.GPT, (what) => say(status, what));
       } catch (error) {
-        status.textContent = error.message;
+        say(status, error.message);
         return;
       } finally {
         loading = false;
@@ -121,6 +117,7 @@
       if (ids.length > context) {
         about = ` The text has ${ids.length} tokens, the context ${context}: the model sees the `
           + `last ${context}.`;
+        ids = ids.slice(-context);
       } else if (!ids.length) {
         // In training every story followed the end of another one.
         ids = [tokenizer.specialTokens["<|endoftext|>"]];

@@ -1,8 +1,7 @@
 // The trained model writes in the page: what the reader sees and presses. gpt.js computes.
 (() => {
   "use strict";
-  const { element, load, files } = globalThis.course;
-  const { bpe, gpt } = globalThis.course;
+  const { element, loadModel, bpe, gpt } = globalThis.course;
   const MODEL = "story-1m";
   let widgets = 0; // built so far, so that names in the page stay unique
 
@@ -66,12 +65,7 @@
 
     async function getReady() {
       if (model) return;
-      const megabytes = ((files[MODEL] ?? 0) / 1e6).toFixed(1);
-      say(`Loading the model (${megabytes} MB) …`);
-      const [weights, vocabulary] = await Promise.all([load(MODEL), load(`${MODEL}-tokenizer`)]);
-      await new Promise((resolve) => setTimeout(resolve)); // let the page draw before the work
-      tokenizer ??= new bpe.Tokenizer(vocabulary);
-      model ??= new gpt.GPT(weights);
+      [model, tokenizer] = await loadModel(MODEL, gpt.GPT, say);
       say("");
     }
 
@@ -162,9 +156,10 @@
         parts.push(`${written} ${noun}; the model can write ${speed} a second.`);
       }
       if (over) parts.push("The story is over: the model wrote <|endoftext|>.");
-      if (length > context) {
-        parts.push(`The text has ${length} tokens, the context ${context}: the model sees the last `
-          + `${context} and reads them again for each new one, which is slower.`);
+      const before = model.begins(length); // none, until the text outgrows the context
+      if (before) {
+        parts.push(`The text has ${length} tokens, the context holds ${context}: the model no `
+          + `longer sees the first ${before}.`);
       }
       return parts.join(" ");
     }
