@@ -1,5 +1,6 @@
 """What the book's own Sphinx extensions do to styles, figures, fonts and formulas."""
 
+import html
 import importlib.util
 import re
 import sys
@@ -223,3 +224,35 @@ def test_the_font_of_the_formulas_holds_the_heights_of_brackets_and_roots():
     font = TTFont(EXTENSIONS.parent / "_static" / "fonts" / "stix-two-math.woff2")
     assert "MATH" in font
     assert {ord("√"), ord("∑"), 0x1D447} <= set(font.getBestCmap())
+    # Behind a root in a line a browser keeps room for the widest of its heights.
+    variants = font["MATH"].table.MathVariants
+    place = variants.VertGlyphCoverage.glyphs.index(font.getBestCmap()[ord("√")])
+    root = variants.VertGlyphConstruction[place]
+    heights = [record.AdvanceMeasurement for record in root.MathGlyphVariantRecord]
+    widths = {font["hmtx"][record.VariantGlyph][0] for record in root.MathGlyphVariantRecord}
+    assert heights == sorted(set(heights)) and len(heights) > 1
+    assert len(widths) == 1 and root.GlyphAssembly is None
+    # The depth of a letter does not move its index.
+    constants, lowest = font["MATH"].table.MathConstants, font["glyf"][font.getBestCmap()[0x1D45E]]
+    drop = constants.SubscriptBaselineDropMin.Value - lowest.yMin
+    assert drop <= constants.SubscriptShiftDown.Value
+
+
+def test_the_font_of_the_formulas_has_every_sign_that_a_page_uses():
+    if importlib.util.find_spec("brotli") is None:
+        pytest.skip("the Python package brotli, which reads woff2, is not installed")
+    import course_formulas
+    import course_hover
+
+    font = TTFont(EXTENSIONS.parent / "_static" / "fonts" / "stix-two-math.woff2")
+    root, here = EXTENSIONS.parents[1], set(font.getBestCmap())
+    missing = {}
+    for page in sorted(root.glob("book/*.md")) + sorted(root.glob("solutions/*.md")):
+        for piece in course_hover.pieces(page.read_text(encoding="utf-8")):
+            if piece.kind == "formula":
+                made = course_formulas.mathml(piece.text, display=True)
+                text = html.unescape(re.sub("<[^>]*>", "", made))
+                for sign in set(text) - set("\n\ufe00"):  # U+FE00 only picks a form
+                    if ord(sign) not in here:
+                        missing.setdefault(sign, f"{page.name}: {piece.text}")
+    assert missing == {}
