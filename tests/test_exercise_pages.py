@@ -149,6 +149,17 @@ EVERYWHERE = [
 ]
 
 
+def test_a_title_leaves_kind_and_points_to_the_line_below_it(built):
+    soup = page(built, "exercises/02_attention.html")
+    titles = [heading.get_text().removesuffix("#").strip() for heading in soup.find_all("h2")]
+    wanted = ["Exercise 2.1 · Average the past", "Exercise 2.2 · A mask"]
+    assert [re.sub(r"\W+$", "", title) for title in titles] == wanted
+    facts = [
+        place_of(soup, "exercises", f"02.{name}").get_text() for name in ("past_average", "mask")
+    ]
+    assert all("implement" in fact for fact in facts)
+
+
 @pytest.mark.parametrize(("folder", "name"), EVERYWHERE)
 def test_hints_are_those_of_the_check_and_each_lies_inside_the_one_before(built, folder, name):
     place = place_of(page(built, f"{folder}/02_attention.html"), folder, name)

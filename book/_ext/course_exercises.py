@@ -19,6 +19,7 @@ from course_pkg.authoring import exercises
 from course_pkg.checks import engine
 
 STYLE, SCRIPT = "exercises.css", "exercises.js"
+_KIND_AND_POINTS = re.compile(r"\s*[(（][^()（）]*[)）]$")
 DIFFICULTIES = {1: "easy", 2: "medium", 3: "hard"}
 
 
@@ -212,6 +213,15 @@ def note_sources(app: Sphinx, page: str, source: list[str]) -> None:
             app.env.note_dependency(str(path))
 
 
+def shorten_titles(app: Sphinx, document: nodes.document) -> None:
+    """On a page of exercises the line below a title says the kind and the points already."""
+    if app.builder.format == "html" and app.env.docname.startswith("exercises/"):
+        for title in document.findall(nodes.title):
+            last = title.children[-1]
+            if title.astext().startswith("Exercise ") and isinstance(last, nodes.Text):
+                title[-1] = nodes.Text(_KIND_AND_POINTS.sub("", last))
+
+
 def complete(app: Sphinx, document: nodes.document, page: str) -> None:
     """Put facts, hints and solution to each exercise of a chapter or of a page of exercises."""
     if app.builder.format != "html":
@@ -249,7 +259,7 @@ def _complete_box(
     del links.children[1:]  # the solution comes after the hints
     title = box.children[0]
     # The facts say the kind and the points; a translated title is the box's own.
-    shown = re.sub(r"\s*[(（][^()（）]*[)）]$", "", title.astext())
+    shown = _KIND_AND_POINTS.sub("", title.astext())
     if shown.startswith("Exercise "):
         shown = f"Exercise {exercise.number} · {exercise.title}"
     title.children = [nodes.Text(shown)]
@@ -276,6 +286,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_node(Fact, html=(visit_fact, depart_fact), **others)
     app.add_node(Marks, html=(visit_marks, None), **others)
     app.connect("source-read", note_sources)
+    app.connect("doctree-read", shorten_titles, priority=400)  # before contents are collected
     # Links and images of the solutions are resolved by then.
     app.connect("doctree-resolved", complete, priority=900)
     app.connect("html-page-context", add_style_and_script)
