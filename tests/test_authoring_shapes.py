@@ -58,7 +58,7 @@ def test_an_embedding():
     ribbon = shapes.ribbon(table, ids, of("B", "T", "V", "D"))
     assert ribbon.steps == (
         (("input",), ("B", "T")),
-        (("embedding (V, D)",), ("B", "T", "D")),
+        (("embedding with (V, D)",), ("B", "T", "D")),
     )
     assert in_numbers(ribbon) == [tuple(ids.shape), tuple(table.weight[ids].shape)]
 
@@ -86,7 +86,7 @@ def test_one_head(causal):
     scores = torch.einsum("btd,bsd->bts", queries, x @ layer.W_key.weight.T)
     mixed = torch.einsum("bts,bsd->btd", scores.softmax(-1), x @ layer.W_value.weight.T)
     assert in_numbers(ribbon) == [tuple(t.shape) for t in (x, queries, scores, mixed)]
-    masked = ("masked_fill (T, T)",) if causal else ()
+    masked = ("masked_fill with (T, T)",) if causal else ()
     dropped = ("dropout",) if causal else ()
     assert [labels for labels, _ in ribbon.steps] == [
         ("x",),
@@ -124,7 +124,7 @@ def test_heads_side_by_side_are_counted():
 def test_the_parts_of_a_block():
     x = torch.zeros(2, 5, 12)
     norm = shapes.ribbon(LayerNorm(12), x, of("B", "T", "D"))
-    assert norm.steps[1:] == ((("layer_norm (D) (D)",), ("B", "T", "D")),)
+    assert norm.steps[1:] == ((("layer_norm with (D), (D)",), ("B", "T", "D")),)
     network = shapes.ribbon(FeedForward(12), x, of("B", "T", "D", "4D"))
     assert network.steps[1:] == (
         (("Linear",), ("B", "T", "4D")),
@@ -175,7 +175,7 @@ def test_the_loss():
     assert ribbon.steps == (
         (("logits",), ("B", "T", "V")),
         (("flatten",), ("B * T", "V")),
-        (("cross_entropy (B * T)",), ()),
+        (("cross_entropy with (B * T)",), ()),
     )
 
 

@@ -79,10 +79,19 @@ ALSO = {"sec-ch1-windows": "Files are treated alike"}
 
 
 def rows():
-    """(question, places, exercises and commands, sources) of each row of each table."""
-    lines = [line for line in TABLE.split("\n") if line.startswith("| ")]
-    cells = [tuple(cell.strip() for cell in line[1:-1].split("|")) for line in lines]
-    return [row for row in cells if row[0] != "What they ask"]
+    """(question, places, exercises and commands, sources) of each row of each table.
+
+    A table in which no question has an exercise or a command has no column for them.
+    """
+    made, columns = [], 0
+    for line in TABLE.split("\n"):
+        if line.startswith("| "):
+            cells = tuple(cell.strip() for cell in line[1:-1].split("|"))
+            if cells[0] == "What they ask":
+                columns = len(cells)
+            else:
+                made.append((*cells[:2], "", *cells[2:]) if columns == 3 else cells)
+    return made
 
 
 ROWS = rows()

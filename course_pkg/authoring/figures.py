@@ -55,6 +55,7 @@ _STYLE: dict[str, Any] = {
     "grid.linewidth": 0.5,
     "legend.frameon": False,
     "legend.fontsize": 10,
+    "legend.handlelength": 2.6,  # two dashes
     "lines.linewidth": 1.8,
     "savefig.facecolor": "none",
     "savefig.edgecolor": "none",
@@ -220,7 +221,7 @@ _MAP = {
     "embeddings": ("Embeddings", 26, 120, 288, 36),
     "causal_attention": ("Causal attention", 58, 236, 224, 36),
     "multi_head_attention": ("Multi-head attention", 42, 204, 256, 80),
-    "transformer_block": ("Transformer block, repeated", 26, 172, 288, 124),
+    "transformer_block": ("Transformer blocks", 26, 172, 288, 124),
     "gpt": ("GPT", 10, 88, 320, 220),
     "training": ("Training", 10, 334, 320, 36),
 }
@@ -289,7 +290,7 @@ def course_map(current: str | Iterable[str] | None = None) -> CourseMap:
     size = 'viewBox="0 0 340 372" width="340" height="372"'
     font = 'font-family="system-ui, sans-serif" font-size="15"'
     image = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font}>'
-    names = " and ".join(_MAP[name][0].split(",")[0] for name in _READING if name in lit)
+    names = " and ".join(_MAP[name][0] for name in _READING if name in lit)
     label = (
         "Map of the course: text goes into the tokenizer, token ids go into the GPT, and its "
         "logits into training." + (f" Lit: {names}." if names else "")

@@ -99,7 +99,8 @@ class Ribbon:
     def _repr_html_(self) -> str:
         items = "".join(
             '<li><span class="step">'
-            + " · ".join(f"<span>{escape(label)}</span>" for label in labels)
+            # A dot begins a line rather than end one.
+            + " ".join(f"<span>{'· ' * (i > 0)}{escape(x)}</span>" for i, x in enumerate(labels))
             + f'</span> <span class="shape">{escape(_written(shape))}</span></li>'
             for labels, shape in self.steps
         )
@@ -372,4 +373,6 @@ def _label(node: _Node, before: _Node, letters: Mapping[int, str], recorder: _Re
     others = [p.shape for p in node.parents if p.shape not in ((), before.shape)]
     recorder.shown += others
     shown = [_written(_named(shape, letters, f"an operand of {node.label}")) for shape in others]
-    return " ".join([node.label, *shown])
+    if not shown:
+        return node.label
+    return f"{node.label} {'with ' * node.label.isidentifier()}{', '.join(shown)}"

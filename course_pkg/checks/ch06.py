@@ -2395,7 +2395,7 @@ EXERCISES = (
     ),
     Exercise(
         id="06.read_curves",
-        title="Six curves, six faults",
+        title="Six curves",
         kind="debug",
         points=3,
         difficulty=3,
