@@ -3,8 +3,8 @@
 Each of ``PEERS`` gives a module that maps token ids (B, T) to logits (B, T, V), without dropout:
 
 - ``nanogpt``: the structure of nanoGPT (Karpathy 2022), stated again: queries, keys and values in
-  one projection, PyTorch's layer norm, exact GELU and attention, a tied head; without biases, as its
-  training script has it, or with them, which is GPT-2's structure and ours.
+  one projection, PyTorch's layer norm, exact GELU and attention, a tied head; without biases, as
+  its training script has it, or with them, which is GPT-2's structure and ours.
 - ``llms_from_scratch``: the class of the package ``llms_from_scratch`` (Raschka 2024).
 - ``transformers``: Hugging Face's ``GPT2LMHeadModel`` with PyTorch's attention.
 """
