@@ -126,6 +126,8 @@ def use(visitor: visits.Visitor, kind: str, setting: str, folder: Path) -> Itera
     """Pictures of a widget after each step of its use; gives their names."""
     page, steps = IN_USE[kind]
     with visitor.page(page, setting) as opened:
+        # A window that holds the highest widget whole, below the bar at its top.
+        opened.set_viewport_size({**visits.SETTINGS[setting]["viewport"], "height": 1800})
         root = opened.locator(f'[data-widget="{kind}"]')
         root.scroll_into_view_if_needed()
         for number, (what, action) in enumerate(steps):

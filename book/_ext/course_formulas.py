@@ -5,10 +5,12 @@ formula that cannot be converted is an error of the build.
 """
 
 import re
+from typing import Any
 
 import math_core
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.math import get_node_equation_number
 from sphinx.writers.html5 import HTML5Translator
 
@@ -65,6 +67,20 @@ def visit_inline(self: HTML5Translator, node: nodes.math) -> None:
     raise nodes.SkipNode
 
 
+class KeepSigns(SphinxPostTransform):
+    """A sign behind a formula does not begin a line: a browser would break there."""
+
+    default_priority = 900
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        for formula in list(self.document.findall(nodes.math)):
+            place = formula.parent.index(formula) + 1
+            after = formula.parent[place] if place < len(formula.parent) else None
+            if isinstance(after, nodes.Text) and after.startswith((".", ",", ";", ":", ")", "?")):
+                formula.parent[place] = nodes.Text(f"\u2060{after}")  # a word joiner
+
+
 def visit_displayed(self: HTML5Translator, node: nodes.math_block) -> None:
     self.body.append(self.starttag(node, "div", CLASS="math notranslate nohighlight"))
     if node["number"]:
@@ -78,5 +94,6 @@ def visit_displayed(self: HTML5Translator, node: nodes.math_block) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_post_transform(KeepSigns)
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_displayed, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -427,6 +427,7 @@ def _confusion_panel(chapter: int, members: Sequence[Mapping[str, Any]]) -> tupl
     side = round(_CELLS / (rows + 4), 2)  # a gap of one column, then the last three
     blue, red, frames = [], [], []
     first = right = total = 0
+    lowest = 0.0  # where the last label stands
     for number, (exercise, size) in enumerate(zip(members, sizes, strict=True), start=1):
         counts = np.asarray(exercise["confusion"]["counts"])
         if counts.shape != (size, size + 3):
@@ -443,8 +444,8 @@ def _confusion_panel(chapter: int, members: Sequence[Mapping[str, Any]]) -> tupl
             else:
                 red.append(square)
         frames.append(_square(first, first, size, side))
-        middle = _TOP + (first + size / 2) * side
-        label = f'<text x="{_LEFT - 5}" y="{middle + 4:.1f}" text-anchor="end">{chapter}.{number}'
+        lowest = max(lowest + 11, _TOP + (first + size / 2) * side + 4)
+        label = f'<text x="{_LEFT - 5}" y="{lowest:.1f}" text-anchor="end">{chapter}.{number}'
         frames.append(label)
         first += size
     drawn = "".join(f for f in frames if f.startswith("M"))

@@ -73,7 +73,8 @@ def _bpe(results: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
             yield work, peer, 1 / ratio["median"]
     for row in results["bulk"]:
         if row["clock"] == "wall":
-            work = f"encode a file, {row['megabytes']:.0f} MB, {row['workers']} processes, elapsed"
+            processes = "1 process" if row["workers"] == 1 else f"{row['workers']} processes"
+            work = f"encode a file, {row['megabytes']:.0f} MB, {processes}, elapsed"
             yield work, "tiktoken", 1 / row["ratios"]["tiktoken"]["median"]
 
 
@@ -99,7 +100,7 @@ def plot(results: Mapping[str, Any]) -> Figure:
         ax.axvline(1, color=figures.COLORS["grey"], linewidth=1)
         ax.set_yticks(range(len(names)), names)
         ax.set_ylim(-0.6, len(names) - 0.4)
-        ax.set_title(part)
+        ax.set_title({"bpe": "the tokenizer", "generation": "writing"}.get(part, part))
     every = [1.0, *(row.ratio for row in rows(results))]
     ticks = [x for x in _TICKS if min(every) / 1.5 < x < max(every) * 1.5]
     axes[-1, 0].set_xscale("log")

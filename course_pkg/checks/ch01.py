@@ -98,7 +98,7 @@ def _expands_back(seen, ids, pair, new_id):
 
 def _pair_is_gone(seen, ids, pair, new_id):
     left = sum(neighbours == tuple(pair) for neighbours in pairwise(seen))
-    expect(left == 0, f"the pair still stands there {left} times")
+    expect(left == 0, f"the pair still stands there {left} {'time' if left == 1 else 'times'}")
 
 
 # 01.first_merges

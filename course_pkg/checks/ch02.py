@@ -702,7 +702,7 @@ def _map_shows(letter: str, fault: str) -> Property:
         expect(named in FAULTS, f"{named!r} is none of the names: {', '.join(FAULTS)}")
         expect(named == fault, f"{named!r} would show {FAULTS[named]}: look at map {letter} again")
 
-    return Property(f"map {letter}", f"The fault shows in map {letter}.", judge=judge)
+    return Property(f"map {letter}", f"What map {letter} shows is named.", judge=judge)
 
 
 def _taken_for(**changes: str) -> dict[str, str]:

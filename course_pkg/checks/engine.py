@@ -862,7 +862,7 @@ def _inputs_untouched(recording: Recording) -> Outcome:
     if changed:
         message = f"{changed[0]} was changed in place: whoever called you may still need it"
     elif any(isinstance(entry, Raised) for entry in entries):
-        message = "cannot be told: a call did not return"
+        message = "cannot be told: a call ended with an error"
     return Outcome("inputs", statement, message)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import threading
 from functools import cache, partial
 from html.parser import HTMLParser
@@ -182,10 +183,16 @@ class _Quiet(SimpleHTTPRequestHandler):
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exception(), ConnectionError):  # a page was left before all had come
+            super().handle_error(request, client_address)
+
+
 @contextlib.contextmanager
 def served():
     """The address of the book on a server of its own."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(HTML))) as server:
+    with _Server(("127.0.0.1", 0), partial(_Quiet, directory=str(HTML))) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

@@ -45,6 +45,12 @@ def test_what_html_allows_is_no_mistake():
     assert built.Reader(text).mistakes == []
 
 
+def test_no_sign_behind_a_formula_can_begin_a_line():
+    parted = re.compile(r"</math></span>[.,;:)?]")
+    pages = {page: (built.HTML / page).read_text(encoding="utf-8") for page in built.pages()}
+    assert [page for page, text in pages.items() if parted.search(text)] == []
+
+
 def test_a_broken_link_is_found(monkeypatch, tmp_path):
     monkeypatch.setattr(built, "HTML", tmp_path)
     built.read.cache_clear()
