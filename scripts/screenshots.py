@@ -14,8 +14,10 @@ import sys
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from playwright.sync_api import Locator
+if TYPE_CHECKING:  # where it is missing, main says so
+    from playwright.sync_api import Locator
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "pages"))
@@ -137,21 +139,21 @@ def use(visitor: visits.Visitor, kind: str, setting: str, folder: Path) -> Itera
             yield name
 
 
-def choose(root: Locator, axis: int, place: int) -> None:
+def choose(root: "Locator", axis: int, place: int) -> None:
     root.locator("fieldset").nth(axis).get_by_role("radio").nth(place).click(force=True)
 
 
-def press(root: Locator, button: str, times: int) -> None:
+def press(root: "Locator", button: str, times: int) -> None:
     for _ in range(times):
         root.get_by_role("button", name=button).click()
 
 
-def move(root: Locator, slider: str, key: str, times: int) -> None:
+def move(root: "Locator", slider: str, key: str, times: int) -> None:
     for _ in range(times):
         root.get_by_role("slider", name=slider).press(key)
 
 
-def write(root: Locator) -> None:
+def write(root: "Locator") -> None:
     root.get_by_role("button", name="Write").click()
     root.get_by_role("button", name="Stop", disabled=True).wait_for()
 
