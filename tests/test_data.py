@@ -814,18 +814,27 @@ def test_a_batch_has_at_least_one_window():
 
 
 DEADLY = """
-import os, signal, torch
+import multiprocessing, os, signal, torch
 from torch.utils.data import DataLoader
 from course_pkg import TokenWindows
 
 class Deadly(TokenWindows):
+    all_received = multiprocessing.Event()
+
     def __getitem__(self, index):
-        if index == 5:
+        if index == 4:
+            # A worker that dies while the parent opens a batch's memory is an EOFError or a
+            # ConnectionResetError of the parent, which PyTorch does not put into words.
+            self.all_received.wait(60)
             os.kill(os.getpid(), signal.SIGKILL)  # as the system does for want of memory
         return super().__getitem__(index)
 
 if __name__ == "__main__":
-    list(DataLoader(Deadly(torch.arange(100), 8), batch_size=2, num_workers=1))
+    windows = Deadly(torch.arange(100), 8)
+    batches = iter(DataLoader(windows, 2, num_workers=1, multiprocessing_context="fork"))
+    next(batches), next(batches)
+    windows.all_received.set()
+    list(batches)
 """
 
 
@@ -836,6 +845,4 @@ def test_a_worker_that_dies_over_the_windows_is_reported(tmp_path):
     script.write_text(DEADLY)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
-    # Now and then the parent notices first that the worker's connection is gone.
-    died = r"DataLoader worker .* (is killed by signal|exited)|ConnectionResetError"
-    assert re.search(died, done.stderr)
+    assert re.search(r"DataLoader worker .* (is killed by signal|exited)", done.stderr)
