@@ -407,27 +407,21 @@ def catalogue() -> list[Run]:
         for i, place in enumerate(("", "", *SICK_PLACES[disease])):
             seed = 201 + i
             runs.append(_sick(disease, held_out, i, role="held-out", seed=seed, elsewhere=place))
-    for seed in (1, 2, 3):
-        # Evaluated more often than the preset says, so that the band is close between two of them.
-        often = {"eval_every": 50, "eval_batches": 8}
-        runs.append(
-            Run(role="band", disease="healthy", seed=seed, preset="story-1m", training=often)
-        )
-    # A run of the whole preset takes minutes; these are stopped once the late signs can show.
-    for i, disease in enumerate(("healthy", *SICK)):
-        held_out = SICK[disease][1] if disease in SICK else [{}]
-        place = {"role": "held-out", "seed": 301 + i, "preset": "story-1m", "stop": 500}
-        runs.append(_sick(disease, held_out, 0, **place))
-    runs.append(
-        Run(
-            role="held-out",
-            disease="healthy",
-            severity="whole",
-            seed=0,
-            preset="story-1m",
-            training={"max_steps": 5_000},
-        )
-    )
+    # Evaluated more often than the presets say, so that the band is close between two of them.
+    often = {"eval_every": 50, "eval_batches": 8}
+    for preset, first_seed in (("story-1m", 301), ("story-3min", 401)):
+        for seed in (1, 2, 3):
+            runs.append(
+                Run(role="band", disease="healthy", seed=seed, preset=preset, training=often)
+            )
+        # A run of the whole preset takes minutes; these are stopped once the late signs can show.
+        for i, disease in enumerate(("healthy", *SICK)):
+            held_out = SICK[disease][1] if disease in SICK else [{}]
+            place = {"role": "held-out", "seed": first_seed + i, "preset": preset, "stop": 500}
+            runs.append(_sick(disease, held_out, 0, **place))
+        whole = {"role": "held-out", "disease": "healthy", "severity": "whole", "seed": 0}
+        longer = {"max_steps": 5_000} if preset == "story-1m" else {}
+        runs.append(Run(preset=preset, training=longer, **whole))
     return runs
 
 
@@ -568,18 +562,20 @@ def write_json(path: Path, content: Any) -> None:
 @main.command("collect")
 @click.pass_obj
 def collect_command(work: Path) -> None:
-    """Write the bands and the held-out runs, from the runs that are there."""
+    """Write the bands and the held-out runs; those whose runs are not there stay as they are."""
     there = results(work)
-    bands = {}
+    bands = json.loads(BANDS_FILE.read_text("utf-8"))
     for preset in dict.fromkeys(run["preset"] for run in there):
         healthy = [run for run in there if run["preset"] == preset and run["role"] == "band"]
         if len(healthy) >= 3:
             bands[preset] = band(preset, healthy)
     write_json(BANDS_FILE, bands)
-    held_out = [
-        {**run, "history": thinned(run["history"])} for run in there if run["role"] == "held-out"
-    ]
-    write_json(HELD_OUT_FILE, held_out)
+    held_out = {run["name"]: run for run in json.loads(HELD_OUT_FILE.read_text("utf-8"))}
+    for run in there:
+        if run["role"] == "held-out":
+            held_out[run["name"]] = {**run, "history": thinned(run["history"])}
+    names = [run.name for run in catalogue()]
+    write_json(HELD_OUT_FILE, [held_out[name] for name in names if name in held_out])
 
 
 def judged(run: dict[str, Any]) -> str:

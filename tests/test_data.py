@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import weakref
 
@@ -843,6 +844,14 @@ def test_a_worker_that_dies_over_the_windows_is_reported(tmp_path):
     # In a process of its own: PyTorch raises the error wherever the parent happens to be.
     script = tmp_path / "script.py"
     script.write_text(DEADLY)
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
+    # The dead worker's sockets stay behind; below ``tmp_path`` their names would be too long.
+    with tempfile.TemporaryDirectory() as left_behind:
+        done = subprocess.run(
+            [sys.executable, script],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, "TMPDIR": left_behind},
+        )
     assert done.returncode == 1
     assert re.search(r"DataLoader worker .* (is killed by signal|exited)", done.stderr)
