@@ -301,6 +301,18 @@ def test_an_exception_inside_a_library_still_shows_the_learners_line():
     assert "nn.functional.linear(x, torch.zeros(3, 3))" in failed("values", evaluate(SPLIT, broken))
 
 
+def test_a_message_that_comes_again_names_the_property_that_has_it():
+    def broken(x, num_heads):
+        return x[99]
+
+    report = evaluate(SPLIT, broken)
+    told = [message for _, message in report.told()]
+    assert told[0] == failed("values", report)
+    again = [o.message == told[0] for o in report.outcomes[1:]]
+    assert any(again)
+    assert [message == "the same as for values" for message in told[1:]] == again
+
+
 def test_one_failing_case_is_enough():
     def right_for_eight_features(x, num_heads):
         return split_heads(x, num_heads) if x.shape[-1] == 8 else view_only(x, num_heads)
@@ -627,6 +639,14 @@ def test_the_course_s_own_exercises_load_with_unique_ids_in_their_chapters():
         assert find_exercise(exercise.id) is exercise
 
 
+def test_what_a_misconception_is_called_starts_like_a_sentence_or_with_a_name_of_the_code():
+    names = {"decay", "hidden", "low", "nan", "p"}
+    for exercise in engine.all_exercises():
+        for misconception in exercise.misconceptions:
+            first = misconception.name.split()[0]
+            assert first[0].isupper() or not first[0].isalpha() or first in names
+
+
 def test_the_example_in_the_docstring_runs():
     text = engine.__doc__.partition("One, complete::")[2].partition("The rules:")[0]
     scope = {}
@@ -683,6 +703,7 @@ DIFFERENT = [
     ("abd", "abc", "the same up to position 2"),
     ("abc", b"abc", "expected b'abc'"),
     ([1, 2], [1, 3], "item 1: got 2, expected 3 (off by -1)"),
+    ([[0, 1], [[2]]], [[0, 1], [[3]]], "item 0 of item 0 of item 1: got 2, expected 3"),
     ([1], [1, 2], "got 1 items, expected 2"),
     ({"a": 1}, {"a": 1, "b": 2}, "key 'b' is missing"),
     ({"a": 1, "b": 2}, {"a": 1}, "key 'b' is not expected"),

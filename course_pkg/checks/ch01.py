@@ -875,27 +875,27 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "second token kept",
+                "Second token kept",
                 "The pair became one id, but its second token is still there: move on by two.",
                 _merge_and_stay,
             ),
             Misconception(
-                "last token lost",
+                "Last token lost",
                 "The loop ends one token early, so a last token that is in no pair is dropped.",
                 _merge_without_last,
             ),
             Misconception(
-                "first occurrence only",
+                "First occurrence only",
                 "Only the first occurrence was replaced. A merge replaces all.",
                 _merge_first,
             ),
             Misconception(
-                "from the right",
+                "From the right",
                 "In three equal tokens in a row the first two are the pair, not the last two.",
                 _merge_from_right,
             ),
             Misconception(
-                "in either order",
+                "In either order",
                 "The pair was also replaced where its tokens stand the other way round.",
                 _merge_either_order,
             ),
@@ -944,23 +944,23 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "smallest of a tie",
+                "Smallest of a tie",
                 "Where pairs are equally frequent, the greatest is taken here.",
                 _by_hand(3, greatest=False),
                 section="1.3",
             ),
             Misconception(
-                "across words",
+                "Across words",
                 "These merges join what the split pattern has cut.",
                 _by_hand(3, pattern=r"(?s).+"),
             ),
             Misconception(
-                "each word once",
+                "Each word once",
                 "A word that stands there twice counts twice.",
                 _by_hand(3, once=True),
             ),
             Misconception(
-                "tokens of the vocabulary",
+                "Tokens of the vocabulary",
                 "That is how many tokens the vocabulary has. Asked for is how many the text has.",
                 {**_LEARNED, "tokens": 256 + 3},
             ),
@@ -1013,58 +1013,58 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "each word once",
+                "Each word once",
                 "A word that occurs five times gives each of its pairs five times.",
                 _train_with(once=True),
                 section="1.6",
             ),
             Misconception(
-                "counted only once",
+                "Counted only once",
                 "The pairs were counted at the beginning and never again. A merge makes new pairs, "
                 "and takes others away.",
                 _train_with(recount=False),
             ),
             Misconception(
-                "first counted of a tie",
+                "First counted of a tie",
                 "Of equally frequent pairs the one that was counted first was taken, so the merges "
                 "depend on the order of the words.",
                 _train_first_counted,
             ),
             Misconception(
-                "smallest of a tie",
+                "Smallest of a tie",
                 "Of equally frequent pairs the greatest is taken here, not the smallest.",
                 _train_with(choose=min),
             ),
             Misconception(
-                "characters instead of bytes",
+                "Characters instead of bytes",
                 "The words were cut into characters. A character outside of plain English has two "
                 "bytes or more, and these are the tokens to start from.",
                 _train_with(tokens_of=_characters_of),
                 section="1.2",
             ),
             Misconception(
-                "across words",
+                "Across words",
                 "Pairs were also counted from the end of a word to the beginning of the next.",
                 _train_across_words,
                 section="1.5",
             ),
             Misconception(
-                "overlapping pairs left out",
+                "Overlapping pairs left out",
                 "In 'aaa' the pair of two a stands twice, although only one of them can be merged.",
                 _train_with(pairs_of=_pairs_apart),
             ),
             Misconception(
-                "no end",
+                "No end",
                 "Rare pairs were merged too: training should end at min_count.",
                 _train_without_end,
             ),
             Misconception(
-                "more than min_count",
+                "More than min_count",
                 "A pair that occurs exactly min_count times is still merged.",
                 _train_more_than_min,
             ),
             Misconception(
-                "one too many",
+                "One too many",
                 "There is one merge more than was asked for.",
                 _train_one_too_many,
             ),
@@ -1102,29 +1102,29 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "leftmost first",
+                "Leftmost first",
                 "The first pair that could be merged was merged. The order is that of training, "
                 "not that of the text.",
                 _encode_leftmost,
             ),
             Misconception(
-                "longest token first",
+                "Longest token first",
                 "At each place the longest token was taken. Training did not do that.",
                 _encode_longest,
             ),
             Misconception(
-                "highest rank first",
+                "Highest rank first",
                 "The merges were applied with the latest first: its parts are often not made yet.",
                 _encode_highest,
             ),
             Misconception(
-                "most frequent first",
+                "Most frequent first",
                 "The pair that is the most frequent in this text was merged first. Counting is for "
                 "training; encoding follows the ranks.",
                 _encode_most_frequent,
             ),
             Misconception(
-                "one round",
+                "One round",
                 "Only one merge was applied. A merge makes new pairs: repeat until none is left.",
                 _encode_once,
             ),
@@ -1186,22 +1186,22 @@ EXERCISES = (
                 _gpt2_pattern,
             ),
             Misconception(
-                "whole numbers",
+                "Whole numbers",
                 "A number of several digits is one piece. Each digit should be one.",
                 _pattern_with(digits=r"\p{N}+"),
             ),
             Misconception(
-                "a space with the digit",
+                "A space with the digit",
                 "The digit took the space before it along.",
                 _pattern_with(digits=r" ?\p{N}"),
             ),
             Misconception(
-                "contractions in small letters only",
+                "Contractions in small letters only",
                 "'S and 'LL in capitals were cut into a sign and letters.",
                 _pattern_with(contraction=r"'(?:[sdmt]|ll|ve|re)"),
             ),
             Misconception(
-                "digits that are not \\d",
+                "Digits that are not \\d",
                 "Numbers such as ½ and Ⅷ are \\p{N} and not \\d: no alternative takes them, and "
                 "they are lost.",
                 _pattern_with(digits=r"\d"),
@@ -1212,12 +1212,12 @@ EXERCISES = (
                 _pattern_with(letters=r" ?[A-Za-z]+", other=r" ?[^\sA-Za-z\p{N}]+"),
             ),
             Misconception(
-                "all spaces together",
+                "All spaces together",
                 "Of two spaces before a word the word should keep the second: \\s+(?!\\S).",
                 _pattern_with(before=""),
             ),
             Misconception(
-                "no white space",
+                "No white space",
                 "White space matches no alternative, so it is lost with every line end.",
                 _words_and_signs,
             ),
@@ -1254,23 +1254,23 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "in the order given",
+                "In the order given",
                 "The names were tried in the order of the list, so a short one won where a longer "
                 "one stood.",
                 _split_with(longest=False),
             ),
             Misconception(
-                "not escaped",
+                "Not escaped",
                 "The names were read as regular expressions: their | means 'or'. Use re.escape.",
                 _split_with(escape=False),
             ),
             Misconception(
-                "empty parts",
+                "Empty parts",
                 "Two special tokens side by side, or one at an end, leave an empty text. Drop it.",
                 _split_with(empty=True),
             ),
             Misconception(
-                "special tokens dropped",
+                "Special tokens dropped",
                 "Only the texts between are left: the special tokens themselves are missing.",
                 _split_with(specials=False),
             ),
@@ -1316,22 +1316,22 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "token by token",
+                "Token by token",
                 "Each token was decoded alone. A character may be spread over several tokens.",
                 _decode_each,
             ),
             Misconception(
-                "strict",
+                "Strict",
                 "Invalid bytes raise an error. A model can generate any row of ids.",
                 _decode_strictly,
             ),
             Misconception(
-                "ignored",
+                "Ignored",
                 "Invalid bytes vanish, and nobody sees that something is missing.",
                 _decode_ignoring,
             ),
             Misconception(
-                "a character for each byte",
+                "A character for each byte",
                 "Each byte became a character of its own: the bytes are UTF-8.",
                 _decode_as_latin,
                 section="1.2",
@@ -1368,27 +1368,27 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "as given",
+                "As given",
                 "This is still the code with its three faults.",
                 _windows_with(gap=1, by_document=False, ends="last"),
             ),
             Misconception(
-                "stride not repaired",
+                "Stride not repaired",
                 "The stride is still T + 1: the first token of each window is never a target.",
                 _windows_with(gap=1),
             ),
             Misconception(
-                "split not repaired",
+                "Split not repaired",
                 "The windows are still split, not the documents, so a document is on both sides.",
                 _windows_with(by_document=False),
             ),
             Misconception(
-                "ends not repaired",
+                "Ends not repaired",
                 "Only the last document of a part has an end-of-text after it.",
                 _windows_with(ends="last"),
             ),
             Misconception(
-                "no end-of-text",
+                "No end-of-text",
                 "There is no end-of-text at all: the documents run into each other.",
                 _windows_with(ends="none"),
             ),
@@ -1436,7 +1436,7 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "vocabulary size",
+                "Vocabulary size",
                 "That is the size of the vocabulary: 256 of it are bytes.",
                 {
                     **_COMPRESSION,
@@ -1444,12 +1444,12 @@ EXERCISES = (
                 },
             ),
             Misconception(
-                "one too few",
+                "One too few",
                 "With so many it is just not reached yet.",
                 {**_COMPRESSION, **{name: _COMPRESSION[name] - 1 for name in ("half", "third")}},
             ),
             Misconception(
-                "measured on the training text",
+                "Measured on the training text",
                 "That is what the stories need from which the merges were learned. Measure on "
                 "the others.",
                 {
@@ -1460,7 +1460,7 @@ EXERCISES = (
                 },
             ),
             Misconception(
-                "tokens per byte",
+                "Tokens per byte",
                 "That is tokens per byte. Asked for is how many bytes a token covers.",
                 {
                     **_COMPRESSION,
@@ -1490,30 +1490,30 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "characters for bytes",
+                "Characters for bytes",
                 "A character of another script has up to four bytes: measure "
                 "len(text.encode('utf-8')).",
                 _scaled("bytes per token", _characters_over_bytes),
                 section="1.2",
             ),
             Misconception(
-                "upside down",
+                "Upside down",
                 "These are words per token and tokens per byte.",
                 _inverted("tokens per word", "bytes per token"),
             ),
             Misconception(
-                "pieces for words",
+                "Pieces for words",
                 "A full stop is a piece of the split pattern, but no word.",
                 _scaled("tokens per word", _words_over_pieces),
                 section="1.5",
             ),
             Misconception(
-                "the English text over the translation",
+                "The English text over the translation",
                 "A premium says how many times as many tokens the translation has.",
                 _inverted("premium"),
             ),
             Misconception(
-                "tokens of several bytes",
+                "Tokens of several bytes",
                 "This is the share of the tokens that merges made. The others are single bytes.",
                 {
                     **_FERTILITY,

@@ -784,29 +784,29 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "no positions",
+                "No positions",
                 "The tokens' rows alone: the same word has the same vector wherever it stands.",
                 _tokens_only,
             ),
             Misconception(
-                "positions by token id",
+                "Positions by token id",
                 "The position table was indexed with the ids. Its row is chosen by where a token "
                 "stands, not by which token it is.",
                 _position_of_the_id,
             ),
             Misconception(
-                "positions from 1",
+                "Positions from 1",
                 "Positions are counted from 0; row 0 of the table belongs to the first token.",
                 _positions_from_one,
             ),
             Misconception(
-                "positions from the end",
+                "Positions from the end",
                 "These are the table's last rows. The first token has position 0, however long "
                 "the context could be.",
                 _last_positions,
             ),
             Misconception(
-                "tokens scaled by √D",
+                "Tokens scaled by √D",
                 "The original transformer multiplies the token's row by √D. GPT-2 does not.",
                 _scaled_tokens,
             ),
@@ -852,28 +852,28 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "no biases",
+                "No biases",
                 "Only weights were counted: each block also has nine times D biases.",
                 _counts_without(biases=0),
             ),
             Misconception(
-                "head counted although tied",
+                "Head counted although tied",
                 "A tied head is the token table: it must not be counted again.",
                 _counts_without(tied_head_counts=True),
                 section="5.5",
             ),
             Misconception(
-                "no last norm",
+                "No last norm",
                 "The layer norm after the last block is missing: 2 D parameters.",
                 _counts_without(final_norm=False),
             ),
             Misconception(
-                "no positions",
+                "No positions",
                 "The position table is missing.",
                 _counts_without(positions=False),
             ),
             Misconception(
-                "one norm a block",
+                "One norm a block",
                 "A block has two layer norms, one before attention and one before the "
                 "feed-forward network.",
                 _counts_without(norms_a_block=1),
@@ -917,44 +917,44 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "in bits", "These are logarithms to base 2: the same in bits.", _losses(math.log2)
+                "In bits", "These are logarithms to base 2: the same in bits.", _losses(math.log2)
             ),
             Misconception(
-                "decimal logarithm", "These are logarithms to base 10.", _losses(math.log10)
+                "Decimal logarithm", "These are logarithms to base 10.", _losses(math.log10)
             ),
             Misconception(
-                "perplexity",
+                "Perplexity",
                 "That is how many tokens there are to guess among, e to the loss.",
                 {name: math.exp(loss) for name, loss in _LOSSES.items()},
             ),
             Misconception(
-                "forgotten sign",
+                "Forgotten sign",
                 "A minus sign is missing: the loss is -ln(1/V).",
                 {name: -loss for name, loss in _LOSSES.items()},
             ),
             Misconception(
-                "twice the vocabulary, twice the loss",
+                "Twice the vocabulary, twice the loss",
                 "The loss grows with the logarithm: twice as many tokens add ln 2.",
                 {**_LOSSES, "twice": 2 * math.log(_VOCAB)},
             ),
             Misconception(
-                "twice the vocabulary, the same loss",
+                "Twice the vocabulary, the same loss",
                 "With twice as many tokens each gets half the probability.",
                 {**_LOSSES, "twice": math.log(_VOCAB)},
             ),
             Misconception(
-                "the other tokens count",
+                "The other tokens count",
                 "49,257 tokens are ruled out; the guess is among the 1,000 that are left.",
                 {**_LOSSES, "thousand": math.log(_VOCAB - 1000)},
             ),
             Misconception(
-                "mean of the probabilities",
+                "Mean of the probabilities",
                 "The probabilities were averaged before the logarithm. The loss is the mean of "
                 "the logarithms.",
                 {**_LOSSES, "half_known": -math.log((1 + 1 / _VOCAB) / 2)},
             ),
             Misconception(
-                "mean of the perplexities",
+                "Mean of the perplexities",
                 "The numbers of tokens to guess among were averaged, 1 and 50,257, and the "
                 "logarithm taken afterwards.",
                 {**_LOSSES, "half_known": math.log((1 + _VOCAB) / 2)},
@@ -996,24 +996,24 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "values copied",
+                "Values copied",
                 "The values are equal now, but there are two tables, and the first step moves "
                 "them apart.",
                 _copy_values,
             ),
             Misconception(
-                "new parameter",
+                "New parameter",
                 "nn.Parameter(...) makes a second parameter over the same memory: the optimizer "
                 "sees two, and each gets only its own part of the gradient.",
                 _new_parameter,
             ),
             Misconception(
-                "the head's values win",
+                "The head's values win",
                 "They share one parameter, but it is the head's: the token embedding lost its "
                 "values.",
                 _head_wins,
             ),
-            Misconception("swapped", "The two tables changed places and are still two.", _swap),
+            Misconception("Swapped", "The two tables changed places and are still two.", _swap),
         ),
         builds_on=("05.embed",),
         axes=lambda tokens, head_table: {"V": tokens.shape[0], "D": tokens.shape[1]},
@@ -1071,7 +1071,7 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "no scaling of branches",
+                "No scaling of branches",
                 "All weights have the same standard deviation: with many layers the residual "
                 "stream grows.",
                 _initialised_with(shrink=0.0),
@@ -1082,7 +1082,7 @@ EXERCISES = (
                 _initialised_with(shrink=1.0),
             ),
             Misconception(
-                "norms drawn too",
+                "Norms drawn too",
                 "The layer norms' scales were drawn as well. A scale near 0 turns the layer off.",
                 _initialised_with(norms=True),
             ),
@@ -1092,18 +1092,18 @@ EXERCISES = (
                 _initialised_with(std=math.sqrt(_STD)),
             ),
             Misconception(
-                "biases left",
+                "Biases left",
                 "The biases were not set to 0.",
                 _initialised_with(zero_biases=False),
             ),
             Misconception(
-                "uniform",
+                "Uniform",
                 "The standard deviations are right, but the values are uniform: their largest "
                 "are less than two standard deviations from 0.",
                 _initialised_with(draw=_uniform),
             ),
             Misconception(
-                "tables left",
+                "Tables left",
                 "The embedding tables were left as they were. They are drawn like the weights.",
                 _initialised_with(tables=False),
             ),
@@ -1159,33 +1159,33 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "no crop",
+                "No crop",
                 "The model is given more tokens than it can read.",
                 _greedy_with(lambda ids, context_length: ids),
             ),
             Misconception(
-                "the first tokens",
+                "The first tokens",
                 "The crop keeps the beginning of the text: once it is full, the model reads the "
                 "same tokens for ever.",
                 _greedy_with(lambda ids, context_length: ids[:, :context_length]),
             ),
             Misconception(
-                "one token short",
+                "One token short",
                 "The crop keeps one token fewer than the model can read.",
                 _greedy_with(lambda ids, context_length: ids[:, -(context_length - 1) :]),
             ),
             Misconception(
-                "the first row",
+                "The first row",
                 "These are the logits of position 0. The next token follows the last position.",
                 _greedy_with(lambda ids, context_length: ids[:, -context_length:], row=0),
             ),
             Misconception(
-                "only the new tokens",
+                "Only the new tokens",
                 "The prompt is not in the result.",
                 _only_the_new,
             ),
             Misconception(
-                "crops for good",
+                "Crops for good",
                 "The text itself was cropped: its beginning is lost.",
                 _crops_for_good,
             ),
@@ -1246,30 +1246,30 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "as given",
+                "As given",
                 "This is still the pass with both faults.",
                 _forward_with(positions="none", chained=False),
             ),
             Misconception(
-                "positions not repaired",
+                "Positions not repaired",
                 "Every token still gets the same position.",
                 _forward_with(positions="none"),
                 section="5.2",
             ),
             Misconception(
-                "positions by sequence",
+                "Positions by sequence",
                 "Each sequence of the batch gets a position of its own, and all its tokens the "
                 "same. `ids.shape[0]` is the batch.",
                 _forward_with(positions="by sequence"),
                 section="5.2",
             ),
             Misconception(
-                "blocks not repaired",
+                "Blocks not repaired",
                 "Every block still gets the embeddings, so only the last one counts.",
                 _forward_with(chained=False),
             ),
             Misconception(
-                "final norm lost",
+                "Final norm lost",
                 "On the way the layer norm after the last block got lost.",
                 _forward_with(final_norm=False),
             ),
@@ -1301,38 +1301,38 @@ EXERCISES = (
         ),
         misconceptions=(
             Misconception(
-                "rounded down",
+                "Rounded down",
                 "There the table is still larger: go up to the next.",
                 _balance(_blocks_outweigh, smaller=1),
             ),
             Misconception(
-                "rounded to the nearest",
+                "Rounded to the nearest",
                 "The nearest whole number may lie below the balance: go up, not to the nearest.",
                 _balance(_nearest),
             ),
             Misconception(
-                "one layer only",
+                "One layer only",
                 "That is where a single block outweighs the table; a model has more of them.",
                 _balance(lambda d, layers, tables: _blocks_outweigh(d, 1, tables)),
             ),
             Misconception(
-                "no biases, no norms",
+                "No biases, no norms",
                 "A block has 13 D parameters beside its matrices: nine times D biases, and four "
                 "times D in the layer norms.",
                 _balance(lambda d, layers, tables: layers * 12 * d > tables * _VOCAB),
             ),
             Misconception(
-                "attention only",
+                "Attention only",
                 "A block also has the feed-forward network: 12 D² in all, and not 4 D².",
                 _balance(lambda d, layers, tables: layers * 4 * d > tables * _VOCAB),
             ),
             Misconception(
-                "feed-forward only",
+                "Feed-forward only",
                 "A block also has attention: 12 D² in all, and not 8 D².",
                 _balance(lambda d, layers, tables: layers * 8 * d > tables * _VOCAB),
             ),
             Misconception(
-                "head not counted",
+                "Head not counted",
                 "Without tying, the head is a second table of the same size.",
                 {**_BALANCE, "untied": _BALANCE["12 layers"]},
                 section="5.5",

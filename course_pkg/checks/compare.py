@@ -6,6 +6,7 @@ of them. It can be pickled, so that the judging may happen in another process th
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ TOLERANCES = {
 PYTHON_FLOAT_TOLERANCE = 1e-5
 # Where only zeros are expected there is no largest value to go by.
 SCALE_OF_ZEROS = 0.05
+_ITEM = re.compile(r"item \d+( of item \d+)*")
 
 
 class Failed(Exception):  # noqa: N818 -- it names what happened to a property
@@ -274,6 +276,9 @@ def _sequence_difference(
     for i, (one, other) in enumerate(zip(got, expected, strict=False)):
         found = difference(one, other, tolerance=tolerance, axes=axes)
         if found is not None:
+            inner, colon, rest = found.partition(": ")
+            if _ITEM.fullmatch(inner):
+                return f"{inner} of item {i}{colon}{rest}"
             return f"item {i}: {found}"
     if len(got) != len(expected):
         return f"got {len(got)} items, expected {len(expected)}"

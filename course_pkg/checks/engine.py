@@ -328,16 +328,18 @@ class Report:
     def introduction(self) -> str:
         """What stands before the diagnoses."""
         one = len(self.diagnoses) == 1
-        return "Your answer is what comes out of:" if one else "Likely one of these:"
+        return "Likely this:" if one else "Likely one of these:"
 
     def told(self) -> Iterator[tuple[Outcome, str | None]]:
-        """Each outcome with its message, which is left out where it was already given."""
-        given: set[str] = set()
+        """Each outcome with its message; one that was already given is named by who had it."""
+        first: dict[str, str] = {}
         for outcome in self.outcomes:
-            is_new = outcome.message is not None and outcome.message not in given
-            yield outcome, outcome.message if is_new else None
-            if outcome.message is not None:
-                given.add(outcome.message)
+            message = outcome.message
+            if message in first:
+                message = f"the same as for {first[message]}"
+            elif message is not None:
+                first[message] = outcome.name
+            yield outcome, message
 
     def text(self) -> str:
         """The report in plain text; the same answer always gives the same text."""
