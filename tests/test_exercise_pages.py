@@ -199,6 +199,12 @@ def test_the_solution_follows_the_hints_closed_and_without_checks_and_markers(bu
     assert mine in there.get_text()
 
 
+def test_the_solutions_page_shows_the_code_without_the_lines_for_the_program(built):
+    shown = page(built, "solutions/02_attention.html").get_text()
+    assert "quokkaweights" in shown and "echidnamask" in shown
+    assert "SOLUTION" not in shown
+
+
 @pytest.mark.parametrize(("folder", "name"), EVERYWHERE)
 def test_difficulty_points_and_kind_stand_in_words_before_the_task(built, folder, name):
     place = place_of(page(built, f"{folder}/02_attention.html"), folder, name)

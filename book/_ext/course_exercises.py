@@ -138,10 +138,6 @@ def solution_of(document: nodes.document, number: str) -> tuple[str, list[nodes.
     for part in shown:
         for node in part.findall(nodes.Element):
             node["ids"] = []  # a page may hold the solution only once under its name
-        for block in part.findall(nodes.literal_block):
-            code = exercises.without_markers(block.astext())
-            block.rawsource, block.children = code, []
-            block += nodes.Text(code)
     return section["ids"][0], shown
 
 
@@ -222,6 +218,16 @@ def shorten_titles(app: Sphinx, document: nodes.document) -> None:
                 title[-1] = nodes.Text(_KIND_AND_POINTS.sub("", last))
 
 
+def hide_markers(app: Sphinx, document: nodes.document) -> None:
+    """Where a solution begins and ends is for the program that cuts it out, not for readers."""
+    if app.builder.format == "html" and app.env.docname.startswith("solutions/"):
+        for block in document.findall(nodes.literal_block):
+            code = exercises.without_markers(block.astext())
+            if len(code) < len(block.astext().rstrip()):
+                block.rawsource, block.children = code, []
+                block += nodes.Text(code)
+
+
 def complete(app: Sphinx, document: nodes.document, page: str) -> None:
     """Put facts, hints and solution to each exercise of a chapter or of a page of exercises."""
     if app.builder.format != "html":
@@ -287,6 +293,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_node(Marks, html=(visit_marks, None), **others)
     app.connect("source-read", note_sources)
     app.connect("doctree-read", shorten_titles, priority=400)  # before contents are collected
+    app.connect("doctree-read", hide_markers)
     # Links and images of the solutions are resolved by then.
     app.connect("doctree-resolved", complete, priority=900)
     app.connect("html-page-context", add_style_and_script)
