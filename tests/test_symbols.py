@@ -315,7 +315,7 @@ GELU()
 def built(tmp_path_factory):
     source = tmp_path_factory.mktemp("book")
     (source / "book").mkdir()
-    static = shutil.ignore_patterns("*.png", "widgets")
+    static = shutil.ignore_patterns("*.webp", "widgets")
     shutil.copytree(BOOK / "_static", source / "book" / "_static", ignore=static)
     pages = ["notation", "api", "bibliography", "pytorch", *(page.stem for page in CHAPTERS)]
     for page in pages:

@@ -9,7 +9,7 @@ import yaml
 
 ROOT = built.Path(__file__).parents[2]
 # A picture of a screen has 1,350 pixels in a row, so that its letters can be read.
-FIGURE_BYTES = {".svg": 60_000, ".png": 90_000}
+FIGURE_BYTES = {".svg": 60_000, ".webp": 60_000}
 # Names of XML vocabularies look like addresses, and nobody loads them.
 NAMESPACES = {"www.w3.org"}
 # Addresses in messages of the theme's scripts for people who write pages.

@@ -33,6 +33,6 @@ def test_the_page_does_not_scroll_sideways(visitor, page, setting):
 def test_the_page_is_not_heavy(visitor, page, record_property):
     seen = visitor.seen(page, "light-desktop")
     parts = [seen.weight(kind) for kind in ("html", "css", "js", (".woff2", ".woff", ".ttf"))]
-    images = seen.weight((".svg", ".png"))
+    images = seen.weight((".svg", ".webp"))
     record_property(needs.WEIGHT, [page, seen.weight(), *parts, images])
     assert seen.weight() < PAGE_BYTES
