@@ -33,7 +33,7 @@ from course_pkg import (
 )
 from course_pkg.authoring import figures
 from course_pkg.checks import curve_plot, curves
-from course_pkg.cli import course
+from course_pkg.cli import DEFAULT_PRESET, LEARNERS_PRESET, course
 from course_pkg.config import PRESETS
 from course_pkg.training import learning_rate_at, train
 
@@ -85,6 +85,12 @@ def test_there_are_enough_held_out_runs_and_diseases():
     # None of the seeds of a band.
     for run in HELD_OUT:
         assert run["seed"] not in curves._bands()[run["preset"]].seeds
+
+
+def test_what_the_command_line_trains_has_a_band_and_held_out_runs_of_each_disease():
+    assert {DEFAULT_PRESET, LEARNERS_PRESET} <= set(curves.presets_with_a_band())
+    of_default = {run["disease"] for run in HELD_OUT if run["preset"] == DEFAULT_PRESET}
+    assert of_default == {run["disease"] for run in HELD_OUT}
 
 
 def test_at_least_nine_of_ten_held_out_runs_are_diagnosed_right():
